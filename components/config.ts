@@ -1,0 +1,574 @@
+import { createPrivateKey, X509Certificate } from "node:crypto";
+import * as pulumi from "@pulumi/pulumi";
+import { distance } from "fastest-levenshtein";
+import { Netmask } from "netmask";
+import { type BundleFacts, readBundle } from "./bundle";
+import type { CertificateSource } from "./certificate";
+import type { Nat } from "./network";
+
+/** A stack's configuration, valid as a whole. Texts that are secret in Pulumi.yaml are plain here. */
+export interface StackConfig {
+  region: string;
+  bundle:
+    | ({ kind: "path"; path: string } & BundleFacts)
+    | { kind: "address"; address: string; sha256: string };
+  /** Without a slash at its end. */
+  rootUrl: string;
+  hostCount: number;
+  maxHosts: number;
+  hostInstanceType: string;
+  mongo:
+    | {
+        kind: "machines";
+        instanceType: string;
+        /** GiB */
+        volumeSize: number;
+        accessControl: "firewall" | "rbac";
+      }
+    | { kind: "external"; url: string; oplogUrl: string };
+  balancerInstanceType: string;
+  studInstall: "source" | "package";
+  certificate: CertificateSource;
+  /** JSON, if any. */
+  meteorSettings: string | undefined;
+  mailUrl: string | undefined;
+  env: Record<string, string>;
+  vpcCidr: string;
+  availabilityZone: string;
+  allowedCidrs: string[];
+  nat: Nat;
+  amiId: string | undefined;
+  sessionManager: boolean;
+  protectData: boolean;
+  /** Seconds. */
+  readyTimeout: number;
+}
+
+/** Every key of this project's namespace; Pulumi.yaml describes each, a test compares the two. */
+export const configKeys = [
+  "bundle",
+  "bundleSha256",
+  "rootUrl",
+  "hostCount",
+  "maxHosts",
+  "hostInstanceType",
+  "mongoMembers",
+  "mongoInstanceType",
+  "mongoVolumeSize",
+  "mongoAccessControl",
+  "mongoUrl",
+  "mongoOplogUrl",
+  "balancerInstanceType",
+  "studInstall",
+  "tls",
+  "certificatePem",
+  "privateKeyPem",
+  "meteorSettings",
+  "mailUrl",
+  "env",
+  "vpcCidr",
+  "availabilityZone",
+  "allowedCidrs",
+  "nat",
+  "amiId",
+  "sessionManager",
+  "protectData",
+  "readyTimeout",
+] as const;
+
+export type ConfigKey = (typeof configKeys)[number];
+
+/** SSM takes 8 KB at most: https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html */
+const parameterLimit = 8192;
+
+/** What the program sets itself; an `env` with one of these would be torn between two values. */
+const ownVariables = new Set([
+  "MONGO_URL",
+  "MONGO_OPLOG_URL",
+  "ROOT_URL",
+  "PORT",
+  "BIND_IP",
+  "HTTP_FORWARDED_COUNT",
+  "METEOR_SETTINGS",
+  "MAIL_URL",
+]);
+
+/**
+ * Reads the configuration of the current stack.
+ *
+ * @throws pulumi.RunError that names every key in error, what was given, and what is allowed
+ */
+export function readConfig(): StackConfig {
+  const all = pulumi.runtime.allConfig();
+  const prefix = `${pulumi.getProject()}:`;
+  const own = Object.entries(all)
+    .filter(([key]) => key.startsWith(prefix))
+    .map(([key, value]) => [key.slice(prefix.length), value] as const);
+  return parseConfig(Object.fromEntries(own), all["aws:region"] ?? process.env["AWS_REGION"]);
+}
+
+/**
+ * The pure part of {@link readConfig}.
+ *
+ * @param values text of each key as Pulumi hands it over, defaults included
+ * @param region value of aws:region
+ */
+export function parseConfig(
+  values: Readonly<Record<string, string>>,
+  region: string | undefined,
+): StackConfig {
+  const problems: string[] = [];
+  const reader = new Reader(values, problems);
+  const config = {
+    region: readRegion(region, problems),
+    bundle: readBundleSource(reader),
+    rootUrl: readRootUrl(reader),
+    ...readHosts(reader),
+    hostInstanceType: reader.instanceType("hostInstanceType"),
+    mongo: readMongo(reader),
+    balancerInstanceType: reader.instanceType("balancerInstanceType"),
+    studInstall: reader.oneOf("studInstall", ["source", "package"]),
+    certificate: readCertificate(reader),
+    meteorSettings: readSettings(reader),
+    mailUrl: readMailUrl(reader),
+    env: readEnvironment(reader),
+    vpcCidr: readVpcCidr(reader),
+    availabilityZone: readZone(reader, region),
+    allowedCidrs: readAllowedCidrs(reader),
+    nat: reader.oneOf("nat", ["gateway", "none"]) as Nat,
+    amiId: readAmi(reader),
+    sessionManager: reader.boolean("sessionManager"),
+    protectData: reader.boolean("protectData"),
+    readyTimeout: reader.integer("readyTimeout", 60, 3600),
+  };
+  if (config.nat === "none" && config.amiId === undefined) {
+    reader.problem(
+      "nat",
+      "none",
+      "machines could not install anything; set amiId to an image that has everything",
+    );
+  }
+  reader.refuseUnknown();
+  if (problems.length > 0) {
+    throw new pulumi.RunError(problems.join("\n"));
+  }
+  return config;
+}
+
+/** Reads single values, and notes what is wrong with them instead of throwing at the first. */
+class Reader {
+  constructor(
+    private readonly values: Readonly<Record<string, string>>,
+    private readonly problems: string[],
+  ) {}
+
+  /** Notes a problem; `given` is left out for secrets. */
+  problem(key: ConfigKey, given: string | undefined, allowed: string): void {
+    const what = given === undefined ? "is not valid" : given === "" ? "is not set" : `is ${given}`;
+    this.problems.push(`${key} ${what}; ${allowed}`);
+  }
+
+  text(key: ConfigKey): string {
+    return (this.values[key] ?? "").trim();
+  }
+
+  integer(key: ConfigKey, least: number, most: number, why = ""): number {
+    const text = this.text(key);
+    const value = Number(text);
+    if (text === "" || !Number.isInteger(value) || value < least || value > most) {
+      this.problem(key, text, `it must be a whole number from ${least} to ${most}${why}`);
+    }
+    return value;
+  }
+
+  boolean(key: ConfigKey): boolean {
+    return this.oneOf(key, ["true", "false"]) === "true";
+  }
+
+  oneOf<T extends string>(key: ConfigKey, allowed: readonly T[]): T {
+    const text = this.text(key);
+    const found = allowed.find((one) => one === text);
+    if (found === undefined) {
+      this.problem(key, text, `it must be ${allowed.join(" or ")}`);
+    }
+    return found ?? (text as T);
+  }
+
+  instanceType(key: ConfigKey): string {
+    const text = this.text(key);
+    if (!/^[a-z][a-z0-9-]*\.[a-z0-9-]+$/.test(text)) {
+      this.problem(key, text, "it must be an EC2 instance type, such as c7a.medium");
+    }
+    return text;
+  }
+
+  json(key: ConfigKey): unknown {
+    try {
+      return JSON.parse(this.text(key) || "null") as unknown;
+    } catch {
+      this.problem(
+        key,
+        undefined,
+        "it must be written as YAML values, or set with pulumi config set --path",
+      );
+      return null;
+    }
+  }
+
+  refuseUnknown(): void {
+    for (const key of Object.keys(this.values)) {
+      if (!(configKeys as readonly string[]).includes(key)) {
+        const nearest = [...configKeys].sort((a, b) => distance(key, a) - distance(key, b))[0];
+        this.problems.push(
+          `${key} is not a key of this project; did you mean ${String(nearest)}? Remove it with: pulumi config rm ${key}`,
+        );
+      }
+    }
+  }
+}
+
+function readRegion(region: string | undefined, problems: string[]): string {
+  if (region === undefined || !/^[a-z]{2}(-[a-z]+)+-\d$/.test(region)) {
+    problems.push(
+      `aws:region is ${region ?? "not set"}; it must be an AWS region: pulumi config set aws:region eu-central-1`,
+    );
+  }
+  return region ?? "";
+}
+
+function readBundleSource(reader: Reader): StackConfig["bundle"] {
+  const given = reader.text("bundle");
+  const sha256 = reader.text("bundleSha256").toLowerCase();
+  if (sha256 !== "" && !/^[0-9a-f]{64}$/.test(sha256)) {
+    reader.problem("bundleSha256", sha256, "it must be 64 hexadecimal digits, as sha256sum prints");
+  }
+  if (/^[a-z0-9]+:\/\//.test(given)) {
+    if (!/^(https:\/\/[^/\s']+|s3:\/\/[a-z0-9.-]+)\/[^\s']+$/.test(given)) {
+      reader.problem("bundle", given, "an address must be https://HOST/PATH or s3://BUCKET/KEY");
+    }
+    if (sha256 === "") {
+      reader.problem(
+        "bundleSha256",
+        "",
+        `bundle is an address, so it must be the archive's SHA-256, as sha256sum prints`,
+      );
+    }
+    return { kind: "address", address: given, sha256 };
+  }
+  const nothing = {
+    kind: "path",
+    path: given,
+    sha256,
+    nodeVersion: "",
+    architecture: "x86_64",
+  } as const;
+  if (given === "") {
+    reader.problem(
+      "bundle",
+      "",
+      "it must be the path of the .tar.gz that meteor build makes, or an https:// or s3:// address",
+    );
+    return nothing;
+  }
+  try {
+    const facts = readBundle(given);
+    if (sha256 !== "" && sha256 !== facts.sha256) {
+      reader.problem("bundleSha256", sha256, `the file ${given} has ${facts.sha256}`);
+    }
+    return { kind: "path", path: given, ...facts };
+  } catch (error) {
+    reader.problem("bundle", given, (error as Error).message);
+    return nothing;
+  }
+}
+
+function readRootUrl(reader: Reader): string {
+  const given = reader.text("rootUrl");
+  const url = URL.canParse(given) ? new URL(given) : undefined;
+  if (url?.protocol !== "https:" || url.username !== "" || given.includes("'")) {
+    reader.problem(
+      "rootUrl",
+      given,
+      "it must be the https:// address that people type, such as https://app.example.com",
+    );
+  }
+  return given.replace(/\/+$/, "");
+}
+
+function readHosts(reader: Reader): { hostCount: number; maxHosts: number } {
+  const maxHosts = reader.integer(
+    "maxHosts",
+    1,
+    100,
+    " (the balancer's list must fit in its user data)",
+  );
+  const hostCount = Number(reader.text("hostCount"));
+  if (!Number.isInteger(hostCount) || hostCount < 1 || hostCount > maxHosts) {
+    reader.problem(
+      "hostCount",
+      reader.text("hostCount"),
+      `the balancer lists hosts 1 to ${maxHosts} (maxHosts)`,
+    );
+  }
+  return { hostCount, maxHosts };
+}
+
+function readMongo(reader: Reader): StackConfig["mongo"] {
+  const url = reader.text("mongoUrl");
+  const oplogUrl = reader.text("mongoOplogUrl");
+  const members = reader.text("mongoMembers");
+  if (members === "3") {
+    reader.problem(
+      "mongoMembers",
+      members,
+      "a set of three members does not work yet; use 1, or an external set with mongoUrl and mongoOplogUrl",
+    );
+  } else if (members !== "1") {
+    reader.problem("mongoMembers", members, "it must be 1");
+  }
+  const machines = {
+    kind: "machines",
+    instanceType: reader.instanceType("mongoInstanceType"),
+    // EBS takes gp3 volumes of up to 16 TiB; less than 10 GiB leaves no room for the oplog.
+    volumeSize: reader.integer("mongoVolumeSize", 10, 16384, " (GiB)"),
+    accessControl: reader.oneOf("mongoAccessControl", ["firewall", "rbac"]),
+  } as const;
+  if (url === "" && oplogUrl === "") {
+    return machines;
+  }
+  const isMongo = (text: string): boolean => /^mongodb(\+srv)?:\/\/[^\s']+$/.test(text);
+  if (!isMongo(url)) {
+    reader.problem(
+      "mongoUrl",
+      url === "" ? "" : undefined,
+      "with mongoOplogUrl it must be a mongodb:// or mongodb+srv:// address",
+    );
+  }
+  if (!isMongo(oplogUrl) || !/\/local(\?|$)/.test(oplogUrl)) {
+    reader.problem(
+      "mongoOplogUrl",
+      oplogUrl === "" ? "" : undefined,
+      "with mongoUrl it must be a mongodb:// address of the set's database local",
+    );
+  }
+  return { kind: "external", url, oplogUrl };
+}
+
+function readCertificate(reader: Reader): CertificateSource {
+  const kind = reader.oneOf("tls", ["selfSigned", "pem"]);
+  const certificatePem = reader.text("certificatePem");
+  const privateKeyPem = reader.text("privateKeyPem");
+  const rootUrl = reader.text("rootUrl");
+  if (kind !== "pem") {
+    return {
+      kind: "selfSigned",
+      commonName: URL.canParse(rootUrl) ? new URL(rootUrl).hostname : "",
+    };
+  }
+  checkPair(reader, certificatePem, privateKeyPem);
+  return {
+    kind: "pem",
+    certificatePem: `${certificatePem}\n`,
+    privateKeyPem: `${privateKeyPem}\n`,
+  };
+}
+
+function checkPair(reader: Reader, certificatePem: string, privateKeyPem: string): void {
+  const certificate = parsed(() => new X509Certificate(certificatePem));
+  const privateKey = parsed(() => createPrivateKey(privateKeyPem));
+  if (certificate === undefined) {
+    reader.problem(
+      "certificatePem",
+      certificatePem === "" ? "" : undefined,
+      "with tls pem it must be a certificate in PEM, its intermediates after it",
+    );
+  } else if (new Date(certificate.validTo) <= new Date()) {
+    reader.problem("certificatePem", `expired since ${certificate.validTo}`, "renew it");
+  }
+  if (certificatePem.length > parameterLimit) {
+    reader.problem(
+      "certificatePem",
+      `${certificatePem.length} bytes`,
+      `at most ${parameterLimit} are allowed; leave out the root certificate`,
+    );
+  }
+  if (privateKey === undefined) {
+    reader.problem(
+      "privateKeyPem",
+      privateKeyPem === "" ? "" : undefined,
+      "with tls pem it must be a private key in PEM without a passphrase",
+    );
+  } else if (certificate?.checkPrivateKey(privateKey) === false) {
+    reader.problem(
+      "privateKeyPem",
+      "another certificate's key",
+      "it must be the key that certificatePem was made with",
+    );
+  }
+}
+
+function parsed<T>(parse: () => T): T | undefined {
+  try {
+    return parse();
+  } catch {
+    return undefined;
+  }
+}
+
+function readSettings(reader: Reader): string | undefined {
+  const settings = reader.json("meteorSettings");
+  if (settings === null || (typeof settings === "object" && Object.keys(settings).length === 0)) {
+    return undefined;
+  }
+  if (typeof settings !== "object" || Array.isArray(settings)) {
+    reader.problem("meteorSettings", undefined, "it must be an object, as in settings.json");
+  }
+  const text = JSON.stringify(settings);
+  if (Buffer.byteLength(text) > parameterLimit) {
+    reader.problem(
+      "meteorSettings",
+      `${Buffer.byteLength(text)} bytes of JSON`,
+      `at most ${parameterLimit} are allowed; move large values to files or the database`,
+    );
+  }
+  return text;
+}
+
+function readMailUrl(reader: Reader): string | undefined {
+  const given = reader.text("mailUrl");
+  if (given === "") {
+    return undefined;
+  }
+  if (!/^smtps?:\/\/\S+$/.test(given)) {
+    reader.problem(
+      "mailUrl",
+      undefined,
+      "it must be smtp:// or smtps:// with user, password and host",
+    );
+  }
+  return given;
+}
+
+function readEnvironment(reader: Reader): Record<string, string> {
+  const given = reader.json("env") ?? {};
+  if (typeof given !== "object" || Array.isArray(given)) {
+    reader.problem("env", undefined, "it must be an object of names and texts");
+    return {};
+  }
+  const environment: Record<string, string> = {};
+  for (const [name, value] of Object.entries(given as Record<string, unknown>)) {
+    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) {
+      reader.problem(
+        "env",
+        name,
+        "a name must be of letters, digits and _, and not begin with a digit",
+      );
+    } else if (ownVariables.has(name)) {
+      reader.problem(
+        "env",
+        name,
+        "the program sets that variable itself; use the config key for it",
+      );
+    } else if (!["string", "number", "boolean"].includes(typeof value) || value === "") {
+      reader.problem(
+        "env",
+        `${name} without a text`,
+        "each value must be a text that is not empty",
+      );
+    } else if (Buffer.byteLength(String(value)) > parameterLimit) {
+      reader.problem(
+        "env",
+        `${name} of over ${parameterLimit} bytes`,
+        `at most ${parameterLimit} are allowed`,
+      );
+    } else {
+      environment[name] = String(value);
+    }
+  }
+  return environment;
+}
+
+const privateRanges = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"];
+
+function parseRange(text: string): Netmask | undefined {
+  if (!/^\d{1,3}(\.\d{1,3}){3}\/\d{1,2}$/.test(text)) {
+    return undefined;
+  }
+  try {
+    const range = new Netmask(text);
+    return range.base === text.split("/")[0] ? range : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function readVpcCidr(reader: Reader): string {
+  const given = reader.text("vpcCidr");
+  const range = parseRange(given);
+  if (range === undefined || range.bitmask < 16 || range.bitmask > 25) {
+    reader.problem(
+      "vpcCidr",
+      given,
+      "it must be an IPv4 range of /16 to /25, written from its first address, such as 10.20.0.0/16",
+    );
+  } else if (!privateRanges.some((one) => new Netmask(one).contains(range))) {
+    reader.problem(
+      "vpcCidr",
+      given,
+      `it must lie inside a private range: ${privateRanges.join(", ")}`,
+    );
+  }
+  return given;
+}
+
+function readAllowedCidrs(reader: Reader): string[] {
+  const given = reader.json("allowedCidrs");
+  if (!Array.isArray(given) || given.length === 0) {
+    reader.problem(
+      "allowedCidrs",
+      reader.text("allowedCidrs"),
+      "it must be a list of IPv4 ranges, such as [0.0.0.0/0]",
+    );
+    return [];
+  }
+  const ranges: Netmask[] = [];
+  for (const one of given) {
+    const range = parseRange(String(one));
+    if (range === undefined) {
+      reader.problem(
+        "allowedCidrs",
+        String(one),
+        "each must be an IPv4 range written from its first address, such as 203.0.113.0/24",
+      );
+      continue;
+    }
+    const other = ranges.find((seen) => seen.contains(range) || range.contains(seen));
+    if (other !== undefined) {
+      reader.problem(
+        "allowedCidrs",
+        `${String(other)} and ${String(range)}`,
+        "they overlap; leave out the smaller one",
+      );
+    }
+    ranges.push(range);
+  }
+  return ranges.map(String);
+}
+
+/** Not looked up: a zone that AWS adds later may not move anybody's machines. */
+function readZone(reader: Reader, region: string | undefined): string {
+  const given = reader.text("availabilityZone");
+  const zone = given === "" ? `${region ?? ""}a` : given;
+  if (region !== undefined && !new RegExp(`^${region}[a-z]$`).test(zone)) {
+    reader.problem("availabilityZone", given, `it must be a zone of ${region}, such as ${region}a`);
+  }
+  return zone;
+}
+
+function readAmi(reader: Reader): string | undefined {
+  const given = reader.text("amiId");
+  if (given !== "" && !/^ami-[0-9a-f]{8,17}$/.test(given)) {
+    reader.problem("amiId", given, "it must be an image's id, such as ami-0123456789abcdef0");
+  }
+  return given === "" ? undefined : given;
+}

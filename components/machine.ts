@@ -1,0 +1,244 @@
+import * as aws from "@pulumi/aws";
+import * as pulumi from "@pulumi/pulumi";
+import { checkUserData, cloudConfig, type MachineContents } from "../userdata/cloudConfig";
+import { type CommonMachineArgs, withCommon } from "../userdata/machine/commonMachine";
+
+/** A processor type as EC2 describes it, limited to one core where it has more. */
+export interface InstanceType {
+  name: string;
+  architecture: "x86_64" | "arm64";
+  /** Memory in mebibytes. */
+  memory: number;
+  /** Set where the type has more cores than the machine may use. */
+  cpuOptions?: { coreCount: number; threadsPerCore: number };
+}
+
+/** What the machines of a stack have in common. */
+export interface MachineDefaults {
+  region: string;
+  /** Start of the names that people see, such as `meteor-scale-dev`. */
+  prefix: string;
+  /** A Debian 12 image to stay on; by default the newest when a machine is first created. */
+  amiId?: string;
+  sessionManager: boolean;
+}
+
+/** A permission of the machine's role. */
+export interface Permission {
+  actions: string[];
+  resources: pulumi.Input<string>[];
+}
+
+export interface MachineArgs {
+  defaults: MachineDefaults;
+  role: CommonMachineArgs["role"];
+  /** The name people use, such as `host1`; also the host name. */
+  machine: string;
+  instanceType: InstanceType;
+  subnetId: pulumi.Input<string>;
+  securityGroupIds: pulumi.Input<string>[];
+  contents: pulumi.Input<MachineContents>;
+  /** The same with stand-ins of full length for what is not known yet; its size is checked. */
+  contentsForSize: MachineContents;
+  /** SSM path of the machine's own secrets, without a slash at its end. */
+  secretsPath?: string;
+  /** What its role may do, beside reading its secrets and telling that it is ready. */
+  permissions?: Permission[];
+  /** For a machine whose volume can't be attached twice. Default: false. */
+  deleteBeforeReplace?: boolean;
+  /** What must be there before the machine starts. */
+  dependsOn: pulumi.Resource[];
+}
+
+/** Debian's own account, which publishes its images: https://wiki.debian.org/Cloud/AmazonEC2Image/Bookworm */
+const debianAccount = "136693071363";
+
+const assumedByEc2 = JSON.stringify({
+  Version: "2012-10-17",
+  Statement: [
+    { Effect: "Allow", Principal: { Service: "ec2.amazonaws.com" }, Action: "sts:AssumeRole" },
+  ],
+});
+
+/**
+ * One EC2 machine that installs itself from its user data and tells in its tag `ready` how that ended.
+ *
+ * Another text of user data, size, subnet or pinned image replaces it; a newer Debian image does not.
+ * It moves to other hardware by itself where its own fails.
+ */
+export class Machine extends pulumi.ComponentResource {
+  readonly instance: aws.ec2.Instance;
+
+  constructor(name: string, args: MachineArgs, options?: pulumi.ComponentResourceOptions) {
+    super("meteor-scale:machine:Machine", name, {}, options);
+    checkSize(args);
+    const profile = this.createProfile(name, args);
+    this.instance = this.createInstance(name, args, profile);
+    this.createRecovery(name, args);
+    this.registerOutputs({ instanceId: this.instance.id });
+  }
+
+  private createProfile(name: string, args: MachineArgs): aws.iam.InstanceProfile {
+    const parent = { parent: this };
+    const role = new aws.iam.Role(`${name}-role`, { assumeRolePolicy: assumedByEc2 }, parent);
+    const policy = new aws.iam.RolePolicy(
+      `${name}-policy`,
+      { role: role.id, policy: rolePolicy(args) },
+      parent,
+    );
+    const waits: pulumi.Resource[] = [policy];
+    if (args.defaults.sessionManager) {
+      waits.push(
+        new aws.iam.RolePolicyAttachment(
+          `${name}-session-manager`,
+          { role: role.name, policyArn: "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore" },
+          parent,
+        ),
+      );
+    }
+    return new aws.iam.InstanceProfile(
+      `${name}-profile`,
+      { role: role.name },
+      { parent: this, dependsOn: waits },
+    );
+  }
+
+  private createInstance(
+    name: string,
+    args: MachineArgs,
+    profile: aws.iam.InstanceProfile,
+  ): aws.ec2.Instance {
+    const { defaults } = args;
+    const common = commonArgs(args);
+    return new aws.ec2.Instance(
+      `${name}-instance`,
+      {
+        ami: defaults.amiId ?? newestDebian(args.instanceType.architecture, this),
+        instanceType: args.instanceType.name,
+        cpuOptions: args.instanceType.cpuOptions,
+        subnetId: args.subnetId,
+        vpcSecurityGroupIds: args.securityGroupIds,
+        iamInstanceProfile: profile.name,
+        userData: pulumi
+          .output(args.contents)
+          .apply((contents) => cloudConfig(args.machine, withCommon(contents, common))),
+        userDataReplaceOnChange: true,
+        metadataOptions: {
+          httpEndpoint: "enabled",
+          httpTokens: "required",
+          httpPutResponseHopLimit: 1,
+        },
+        rootBlockDevice: { encrypted: true, volumeType: "gp3", volumeSize: 10 },
+        tags: { Name: displayName(args), role: args.role },
+        volumeTags: { Name: displayName(args) },
+      },
+      {
+        parent: this,
+        dependsOn: args.dependsOn,
+        deleteBeforeReplace: args.deleteBeforeReplace ?? false,
+        // The provider would stop and start the machine instead, all of them at once.
+        replaceOnChanges: ["instanceType"],
+        // The look-up finds a newer image every few weeks; machines move when the pin does.
+        ignoreChanges: defaults.amiId === undefined ? ["ami"] : [],
+      },
+    );
+  }
+
+  private createRecovery(name: string, args: MachineArgs): void {
+    new aws.cloudwatch.MetricAlarm(
+      `${name}-recovery`,
+      {
+        alarmDescription: `Moves ${args.machine} to other hardware when its own fails`,
+        namespace: "AWS/EC2",
+        metricName: "StatusCheckFailed_System",
+        dimensions: { InstanceId: this.instance.id },
+        statistic: "Maximum",
+        period: 60,
+        evaluationPeriods: 2,
+        comparisonOperator: "GreaterThanThreshold",
+        threshold: 0,
+        alarmActions: [`arn:aws:automate:${args.defaults.region}:ec2:recover`],
+      },
+      { parent: this },
+    );
+  }
+}
+
+function commonArgs(args: MachineArgs): CommonMachineArgs {
+  return {
+    role: args.role,
+    region: args.defaults.region,
+    secretsPath: args.secretsPath ?? "",
+    sessionManager: args.defaults.sessionManager,
+  };
+}
+
+/** Before any of it exists: an error inside `apply` would come too late. */
+function checkSize(args: MachineArgs): void {
+  try {
+    checkUserData(
+      args.machine,
+      cloudConfig(args.machine, withCommon(args.contentsForSize, commonArgs(args))),
+    );
+  } catch (error) {
+    throw new pulumi.RunError(
+      `${(error as Error).message}. For the balancer set a smaller maxHosts, for a host fewer variables in env.`,
+    );
+  }
+}
+
+function displayName(args: MachineArgs): string {
+  return `${args.defaults.prefix}-${args.machine}`;
+}
+
+function newestDebian(
+  architecture: InstanceType["architecture"],
+  parent: pulumi.Resource,
+): pulumi.Output<string> {
+  const debian = architecture === "arm64" ? "arm64" : "amd64";
+  return aws.ec2.getAmiOutput(
+    {
+      owners: [debianAccount],
+      mostRecent: true,
+      filters: [
+        { name: "name", values: [`debian-12-${debian}-*`] },
+        { name: "architecture", values: [architecture] },
+      ],
+    },
+    { parent },
+  ).id;
+}
+
+function rolePolicy(args: MachineArgs): pulumi.Output<string> {
+  const { region } = args.defaults;
+  const own = args.secretsPath === undefined ? [] : [secretsPermission(region, args.secretsPath)];
+  return pulumi.output([...own, ...(args.permissions ?? [])]).apply((permissions) =>
+    JSON.stringify({
+      Version: "2012-10-17",
+      Statement: [
+        ...permissions.map(({ actions, resources }) => ({
+          Effect: "Allow",
+          Action: actions,
+          Resource: resources,
+        })),
+        {
+          Effect: "Allow",
+          Action: ["ec2:CreateTags"],
+          Resource: [`arn:aws:ec2:${region}:*:instance/*`],
+          Condition: {
+            StringEquals: { "ec2:ResourceTag/Name": displayName(args) },
+            "ForAllValues:StringEquals": { "aws:TagKeys": ["ready"] },
+          },
+        },
+      ],
+    }),
+  );
+}
+
+function secretsPermission(region: string, path: string): Permission {
+  const parameter = `arn:aws:ssm:${region}:*:parameter${path}`;
+  return {
+    actions: ["ssm:GetParametersByPath", "ssm:GetParameter", "ssm:GetParameters"],
+    resources: [parameter, `${parameter}/*`],
+  };
+}

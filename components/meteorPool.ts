@@ -1,0 +1,124 @@
+import * as aws from "@pulumi/aws";
+import * as pulumi from "@pulumi/pulumi";
+import type { MachineContents } from "../userdata/cloudConfig";
+import { meteorMachine } from "../userdata/meteor/meteorMachine";
+import type { BundleLocation } from "./bundle";
+import { type InstanceType, Machine, type MachineDefaults } from "./machine";
+import { zoneName } from "./network";
+import { ReadinessGate } from "./readinessGate";
+import type { Secrets } from "./secrets";
+
+/** The port that Meteor listens on; the balancer alone reaches it. */
+export const meteorPort = 3000;
+
+/** Where the record of a slot without a host points: on the balancer itself this port refuses. */
+const parked = "127.0.0.1";
+
+/**
+ * How long a host that leaves serves on: a record's 5 s, HAProxy's second, a lost query and the
+ * longest request, after which no new request can reach it.
+ */
+const drainSeconds = 15;
+
+export interface MeteorPoolArgs {
+  defaults: MachineDefaults;
+  /** Start of the SSM paths, such as `/meteor-scale/dev`. */
+  parameterPath: string;
+  /** How many hosts run. */
+  hostCount: number;
+  /** How many hosts the balancer lists; those without a machine are parked. */
+  maxHosts: number;
+  instanceType: InstanceType;
+  bundle: BundleLocation;
+  rootUrl: string;
+  /** MONGO_URL, METEOR_SETTINGS and all other secret environment variables, at one SSM path. */
+  secrets: Secrets;
+  subnetId: pulumi.Input<string>;
+  securityGroupId: pulumi.Input<string>;
+  zoneId: pulumi.Input<string>;
+  readyTimeoutSeconds: number;
+  dependsOn: pulumi.Resource[];
+}
+
+/** The slots of the balancer, in order: host1, host2, … */
+export function slotNames(maxHosts: number): string[] {
+  return Array.from({ length: maxHosts }, (_, index) => `host${index + 1}`);
+}
+
+/**
+ * Identical hosts with one Meteor process each. A release (another bundle, setting or size) boots a
+ * full second set; the names move to it when every new host is ready, and then the old set goes.
+ */
+export class MeteorPool extends pulumi.ComponentResource {
+  /** Names of the hosts that run. */
+  readonly hosts: string[];
+  /** Every name that the balancer lists, each with a record. */
+  readonly slots: string[];
+
+  constructor(name: string, args: MeteorPoolArgs, options?: pulumi.ComponentResourceOptions) {
+    super("meteor-scale:meteor:MeteorPool", name, {}, options);
+    this.slots = slotNames(args.maxHosts);
+    this.hosts = this.slots.slice(0, args.hostCount);
+    const machines = this.hosts.map((host) => this.createHost(`${name}-${host}`, host, args));
+    const gate = new ReadinessGate(
+      `${name}-gate`,
+      {
+        parameterName: `${args.parameterPath}/gates/hosts`,
+        instanceIds: machines.map(({ instance }) => instance.id),
+        timeoutSeconds: args.readyTimeoutSeconds,
+      },
+      { parent: this },
+    );
+    this.slots.forEach((slot, index) => {
+      new aws.route53.Record(
+        `${name}-${slot}-name`,
+        {
+          zoneId: args.zoneId,
+          name: `${slot}.${zoneName}`,
+          type: "A",
+          ttl: 5,
+          records: [machines[index]?.instance.privateIp ?? parked],
+        },
+        { parent: this, dependsOn: gate.parameter },
+      );
+    });
+    this.registerOutputs({ hosts: this.hosts });
+  }
+
+  private createHost(name: string, host: string, args: MeteorPoolArgs): Machine {
+    const { bundle } = args;
+    const contents = (address: string, secretsVersion: string): MachineContents =>
+      meteorMachine({
+        bundle: address,
+        bundleSha256: bundle.sha256,
+        rootUrl: args.rootUrl,
+        port: meteorPort,
+        // The rest is for Node's own buffers and the system.
+        heapMegabytes: Math.floor(args.instanceType.memory * 0.7),
+        drainSeconds,
+        secretsVersion,
+      });
+    return new Machine(
+      name,
+      {
+        defaults: args.defaults,
+        role: "meteor",
+        machine: host,
+        instanceType: args.instanceType,
+        subnetId: args.subnetId,
+        securityGroupIds: [args.securityGroupId],
+        secretsPath: args.secrets.path,
+        permissions:
+          bundle.objectArn === undefined
+            ? []
+            : [{ actions: ["s3:GetObject"], resources: [bundle.objectArn] }],
+        contents: pulumi
+          .all([bundle.address, args.secrets.version])
+          .apply(([address, version]) => contents(address, version)),
+        contentsForSize: contents("s3://".padEnd(200, "x"), args.secrets.longestVersion),
+        dependsOn: args.dependsOn,
+      },
+      { parent: this },
+    );
+  }
+}

@@ -1,0 +1,150 @@
+import * as aws from "@pulumi/aws";
+import * as pulumi from "@pulumi/pulumi";
+import { Netmask } from "netmask";
+
+/** The private DNS zone of every stack; it exists inside the VPC only. */
+export const zoneName = "meteor.internal";
+
+/**
+ * The VPC's range in eight equal parts, in order: the public subnet, the private subnet, and room for
+ * more. A part's place may never change: a subnet with another range is another subnet.
+ *
+ * @param vpcCidr a range of /16 to /25, so that no part is smaller than the /28 that AWS asks for
+ */
+export function subnetRanges(vpcCidr: string): string[] {
+  const vpc = new Netmask(vpcCidr);
+  const bits = vpc.bitmask + 3;
+  const first = new Netmask(`${vpc.base}/${bits}`);
+  return Array.from({ length: 8 }, (_, index) => first.next(index).toString());
+}
+
+/** How the machines without a public address reach what they download. */
+export type Nat = "gateway" | "instance" | "none";
+
+export interface NetworkArgs {
+  /** Range of the VPC, /16 to /25. A change replaces everything. */
+  vpcCidr: string;
+  /** The one zone of all machines. A change replaces everything. */
+  availabilityZone: string;
+  /** The AWS region. */
+  region: string;
+  nat: Nat;
+}
+
+/**
+ * A VPC with a public subnet for the balancer and a private one for Meteor and Mongo, in one zone.
+ *
+ * Cost: the NAT gateway, about 33 USD a month and 0.045 USD a GB; the rest is free.
+ */
+export class Network extends pulumi.ComponentResource {
+  readonly vpcId: pulumi.Output<string>;
+  readonly publicSubnetId: pulumi.Output<string>;
+  readonly privateSubnetId: pulumi.Output<string>;
+  readonly zoneId: pulumi.Output<string>;
+  /** The way out of the private subnet; a NAT instance adds its own. */
+  readonly privateRouteTableId: pulumi.Output<string>;
+  /** What a machine needs before it can download anything. */
+  readonly ready: pulumi.Resource[];
+
+  constructor(name: string, args: NetworkArgs, options?: pulumi.ComponentResourceOptions) {
+    super("meteor-scale:network:Network", name, {}, options);
+    const parent = { parent: this };
+    const [publicRange, privateRange] = subnetRanges(args.vpcCidr) as [string, string];
+
+    const vpc = new aws.ec2.Vpc(
+      `${name}-vpc`,
+      { cidrBlock: args.vpcCidr, enableDnsHostnames: true, enableDnsSupport: true },
+      parent,
+    );
+    const gateway = new aws.ec2.InternetGateway(`${name}-gateway`, { vpcId: vpc.id }, parent);
+    const publicSubnet = new aws.ec2.Subnet(
+      `${name}-public`,
+      {
+        vpcId: vpc.id,
+        cidrBlock: publicRange,
+        availabilityZone: args.availabilityZone,
+        // A balancer downloads its software before it takes over the elastic IP.
+        mapPublicIpOnLaunch: true,
+      },
+      parent,
+    );
+    const privateSubnet = new aws.ec2.Subnet(
+      `${name}-private`,
+      { vpcId: vpc.id, cidrBlock: privateRange, availabilityZone: args.availabilityZone },
+      parent,
+    );
+    const publicRoutes = routeTable(`${name}-public`, vpc.id, publicSubnet.id, this);
+    const privateRoutes = routeTable(`${name}-private`, vpc.id, privateSubnet.id, this);
+    const publicRoute = new aws.ec2.Route(
+      `${name}-public-route`,
+      {
+        routeTableId: publicRoutes.table.id,
+        destinationCidrBlock: "0.0.0.0/0",
+        gatewayId: gateway.id,
+      },
+      parent,
+    );
+    const storage = new aws.ec2.VpcEndpoint(
+      `${name}-s3`,
+      {
+        vpcId: vpc.id,
+        serviceName: `com.amazonaws.${args.region}.s3`,
+        vpcEndpointType: "Gateway",
+        routeTableIds: [privateRoutes.table.id],
+      },
+      parent,
+    );
+    this.ready = [publicRoute, publicRoutes.association, privateRoutes.association, storage];
+    if (args.nat === "gateway") {
+      this.ready.push(natGateway(name, publicSubnet.id, privateRoutes.table.id, publicRoute, this));
+    }
+
+    const zone = new aws.route53.Zone(
+      `${name}-zone`,
+      { name: zoneName, vpcs: [{ vpcId: vpc.id }], forceDestroy: true },
+      parent,
+    );
+
+    this.vpcId = vpc.id;
+    this.publicSubnetId = publicSubnet.id;
+    this.privateSubnetId = privateSubnet.id;
+    this.privateRouteTableId = privateRoutes.table.id;
+    this.zoneId = zone.zoneId;
+    this.registerOutputs({ vpcId: this.vpcId });
+  }
+}
+
+function routeTable(
+  name: string,
+  vpcId: pulumi.Output<string>,
+  subnetId: pulumi.Output<string>,
+  parent: pulumi.Resource,
+): { table: aws.ec2.RouteTable; association: aws.ec2.RouteTableAssociation } {
+  const table = new aws.ec2.RouteTable(`${name}-routes`, { vpcId }, { parent });
+  const association = new aws.ec2.RouteTableAssociation(
+    `${name}-routes-of-subnet`,
+    { routeTableId: table.id, subnetId },
+    { parent },
+  );
+  return { table, association };
+}
+
+function natGateway(
+  name: string,
+  subnetId: pulumi.Output<string>,
+  routeTableId: pulumi.Output<string>,
+  publicRoute: pulumi.Resource,
+  parent: pulumi.Resource,
+): aws.ec2.Route {
+  const address = new aws.ec2.Eip(`${name}-nat-address`, { domain: "vpc" }, { parent });
+  const nat = new aws.ec2.NatGateway(
+    `${name}-nat`,
+    { subnetId, allocationId: address.id },
+    { parent, dependsOn: publicRoute },
+  );
+  return new aws.ec2.Route(
+    `${name}-private-route`,
+    { routeTableId, destinationCidrBlock: "0.0.0.0/0", natGatewayId: nat.id },
+    { parent },
+  );
+}

@@ -1,0 +1,160 @@
+import * as pulumi from "@pulumi/pulumi";
+import { Balancer } from "./components/balancer";
+import { type BundleLocation, UploadedBundle } from "./components/bundle";
+import { Certificate } from "./components/certificate";
+import { readConfig, type StackConfig } from "./components/config";
+import { Firewall } from "./components/firewall";
+import { lookUpInstanceType } from "./components/instanceType";
+import type { MachineDefaults } from "./components/machine";
+import { MeteorPool, meteorPort } from "./components/meteorPool";
+import { MongoReplicaSet } from "./components/mongoReplicaSet";
+import { Network } from "./components/network";
+import { Secrets } from "./components/secrets";
+
+// Node 20.20 and 22.23 otherwise spin for ever while they print an error's source-mapped stack.
+(Error as { prepareStackTrace?: unknown }).prepareStackTrace = undefined;
+
+export = async (): Promise<Record<string, unknown>> => {
+  const config = readConfig();
+  const [hostType, mongoType, balancerType] = await Promise.all([
+    lookUpInstanceType({
+      key: "hostInstanceType",
+      name: config.hostInstanceType,
+      singleCore: true,
+      architecture: config.bundle.kind === "path" ? config.bundle.architecture : undefined,
+    }),
+    config.mongo.kind === "machines"
+      ? lookUpInstanceType({
+          key: "mongoInstanceType",
+          name: config.mongo.instanceType,
+          // MongoDB's own packages for Debian are for this processor only.
+          architecture: "x86_64",
+        })
+      : undefined,
+    lookUpInstanceType({ key: "balancerInstanceType", name: config.balancerInstanceType }),
+  ]);
+
+  const stack = pulumi.getStack();
+  const parameterPath = `/${pulumi.getProject()}/${stack}`;
+  const defaults: MachineDefaults = {
+    region: config.region,
+    prefix: `${pulumi.getProject()}-${stack}`,
+    amiId: config.amiId,
+    sessionManager: config.sessionManager,
+  };
+
+  const network = new Network("network", {
+    vpcCidr: config.vpcCidr,
+    availabilityZone: config.availabilityZone,
+    region: config.region,
+    nat: config.nat,
+  });
+  const firewall = new Firewall("firewall", {
+    vpcId: network.vpcId,
+    allowedCidrs: config.allowedCidrs,
+    meteorPort,
+    mongo: config.mongo.kind === "machines",
+  });
+  const reachable = [...network.ready, ...firewall.rules];
+
+  const mongo =
+    config.mongo.kind === "machines" &&
+    mongoType !== undefined &&
+    firewall.mongoGroupId !== undefined
+      ? new MongoReplicaSet("mongo", {
+          defaults,
+          parameterPath,
+          instanceType: mongoType,
+          volumeSize: config.mongo.volumeSize,
+          accessControl: config.mongo.accessControl,
+          availabilityZone: config.availabilityZone,
+          subnetId: network.privateSubnetId,
+          securityGroupId: firewall.mongoGroupId,
+          zoneId: network.zoneId,
+          protectData: config.protectData,
+          readyTimeoutSeconds: config.readyTimeout,
+          dependsOn: reachable,
+        })
+      : undefined;
+
+  const secrets = new Secrets("meteor-secrets", {
+    path: `${parameterPath}/hosts`,
+    values: { ...mongoUrls(config, mongo), ...applicationSecrets(config) },
+  });
+  const pool = new MeteorPool("meteor", {
+    defaults,
+    parameterPath,
+    hostCount: config.hostCount,
+    maxHosts: config.maxHosts,
+    instanceType: hostType,
+    bundle: bundleLocation(config),
+    rootUrl: config.rootUrl,
+    secrets,
+    subnetId: network.privateSubnetId,
+    securityGroupId: firewall.meteorGroupId,
+    zoneId: network.zoneId,
+    readyTimeoutSeconds: config.readyTimeout,
+    dependsOn: [...reachable, ...secrets.parameters, ...(mongo?.gates ?? [])],
+  });
+
+  const certificate = new Certificate("certificate", {
+    source: config.certificate,
+    path: `${parameterPath}/certificate`,
+  });
+  const balancer = new Balancer("balancer", {
+    defaults,
+    instanceType: balancerType,
+    slots: pool.slots,
+    studInstall: config.studInstall,
+    certificate,
+    subnetId: network.publicSubnetId,
+    securityGroupId: firewall.balancerGroupId,
+    readyTimeoutSeconds: config.readyTimeout,
+    dependsOn: [...reachable, ...certificate.secrets.parameters],
+  });
+
+  return {
+    url: config.rootUrl,
+    ipAddress: balancer.ipAddress,
+    hosts: pool.hosts,
+    mongoMembers: mongo?.members ?? [],
+    session: config.sessionManager ? sessionCommand(defaults) : "sessionManager is off",
+  };
+};
+
+function mongoUrls(
+  config: StackConfig,
+  mongo: MongoReplicaSet | undefined,
+): Record<string, pulumi.Input<string>> {
+  if (config.mongo.kind === "external") {
+    return { MONGO_URL: config.mongo.url, MONGO_OPLOG_URL: config.mongo.oplogUrl };
+  }
+  return mongo === undefined ? {} : { MONGO_URL: mongo.url, MONGO_OPLOG_URL: mongo.oplogUrl };
+}
+
+function applicationSecrets(config: StackConfig): Record<string, string> {
+  return {
+    ...(config.meteorSettings === undefined ? {} : { METEOR_SETTINGS: config.meteorSettings }),
+    ...(config.mailUrl === undefined ? {} : { MAIL_URL: config.mailUrl }),
+    ...config.env,
+  };
+}
+
+function bundleLocation({ bundle }: StackConfig): BundleLocation {
+  if (bundle.kind === "path") {
+    return new UploadedBundle("bundle", bundle);
+  }
+  const { address, sha256 } = bundle;
+  const objectArn = address.startsWith("s3://")
+    ? `arn:aws:s3:::${address.slice("s3://".length)}`
+    : undefined;
+  return { address, sha256, objectArn };
+}
+
+/** With `host1` for any machine's name. */
+function sessionCommand({ prefix, region }: MachineDefaults): string {
+  const find =
+    `aws ec2 describe-instances --region ${region} --query Reservations[].Instances[].InstanceId --output text ` +
+    `--filters Name=tag:Name,Values=${prefix}-host1 Name=instance-state-name,Values=running`;
+  return `aws ssm start-session --region ${region} --target $(${find})`;
+}

@@ -1,0 +1,175 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import * as pulumi from "@pulumi/pulumi";
+import type { MockCallArgs, MockResourceArgs, MockResourceResult } from "@pulumi/pulumi/runtime";
+import { parse } from "yaml";
+
+/** The project's folder. */
+export const projectFolder = join(__dirname, "..");
+
+/** One config key as Pulumi.yaml declares it. */
+export interface ConfigDeclaration {
+  type?: string;
+  default?: unknown;
+  description?: string;
+  secret?: boolean;
+  value?: unknown;
+}
+
+/** The config section of Pulumi.yaml. */
+export function declaredConfig(): Record<string, ConfigDeclaration> {
+  const project = parse(readFileSync(join(projectFolder, "Pulumi.yaml"), "utf8")) as {
+    config: Record<string, ConfigDeclaration>;
+  };
+  return project.config;
+}
+
+/** Text of a config value, as the CLI hands it to the program. */
+export function configText(value: unknown): string {
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+/** Defaults of Pulumi.yaml under the values given: what the CLI does before it starts the program. */
+export function withDefaults(values: Record<string, unknown>): Record<string, string> {
+  const texts: Record<string, string> = {};
+  for (const [key, { default: preset, value }] of Object.entries(declaredConfig())) {
+    if (preset !== undefined || value !== undefined) {
+      texts[qualified(key)] = configText(preset ?? value);
+    }
+  }
+  for (const [key, value] of Object.entries(values)) {
+    texts[qualified(key)] = configText(value);
+  }
+  return texts;
+}
+
+function qualified(key: string): string {
+  return key.includes(":") ? key : `meteor-scale:${key}`;
+}
+
+/** A resource that the program registered, its inputs complete. */
+export interface RegisteredResource {
+  type: string;
+  name: string;
+  inputs: Record<string, unknown>;
+}
+
+export interface MockRun {
+  resources: RegisteredResource[];
+  outputs: Record<string, unknown>;
+}
+
+/** Runs the whole program without an engine, a provider or an account; strict in what it answers. */
+export async function runProgram(stack: string, config: Record<string, string>): Promise<MockRun> {
+  const resources: RegisteredResource[] = [];
+  const secretKeys = Object.entries(declaredConfig())
+    .filter(([, { secret }]) => secret)
+    .map(([key]) => qualified(key));
+  pulumi.runtime.setAllConfig(config, secretKeys);
+  await pulumi.runtime.setMocks(
+    {
+      newResource: (args) => newResource(args, resources),
+      call: answer,
+    },
+    "meteor-scale",
+    stack,
+  );
+  acceptHooks();
+  const program = await import("../index");
+  const registered = await program.default();
+  // Waits for what is still on its way.
+  await pulumi.runtime.disconnect();
+  const outputs = await new Promise<Record<string, unknown>>((resolve) => {
+    pulumi.output(registered).apply(resolve);
+  });
+  return { resources, outputs };
+}
+
+/** Mocks know no hooks: what a hook does is tested by itself. */
+function acceptHooks(): void {
+  const monitor = pulumi.runtime.getMonitor() as unknown as {
+    registerResourceHook: (
+      request: unknown,
+      callback: (error: null, response: object) => void,
+    ) => void;
+  };
+  monitor.registerResourceHook = (_request, callback): void => {
+    callback(null, {});
+  };
+}
+
+function newResource(args: MockResourceArgs, resources: RegisteredResource[]): MockResourceResult {
+  const inputs = args.inputs as Record<string, unknown>;
+  if (resources.some(({ type, name }) => type === args.type && name === args.name)) {
+    throw new Error(`two resources of type ${args.type} are named ${args.name}`);
+  }
+  resources.push({ type: args.type, name: args.name, inputs: revealed(inputs) });
+  return { id: `${args.name}-id`, state: { ...inputs, ...computed(args) } };
+}
+
+/** Secrets of the top level in clear, for tests that look for them. */
+function revealed(inputs: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(inputs).map(([key, value]) => [
+      key,
+      pulumi.runtime.isRpcSecret(value)
+        ? (pulumi.runtime.unwrapRpcSecret(value) as unknown)
+        : value,
+    ]),
+  );
+}
+
+/** What the provider would compute, as far as the program uses it. */
+function computed({ type, name }: MockResourceArgs): Record<string, unknown> {
+  switch (type) {
+    case "aws:ec2/instance:Instance":
+      return { privateIp: "10.20.32.10", primaryNetworkInterfaceId: `eni-${name}` };
+    case "aws:ebs/volume:Volume":
+      return {};
+    case "aws:ec2/eip:Eip":
+      return { publicIp: "203.0.113.10" };
+    case "aws:ssm/parameter:Parameter":
+      return { version: 1, arn: `arn:aws:ssm:eu-central-1:123456789012:parameter/${name}` };
+    case "aws:s3/bucket:Bucket":
+      return { arn: `arn:aws:s3:::${name}`, bucket: name };
+    case "aws:iam/role:Role":
+    case "aws:iam/instanceProfile:InstanceProfile":
+      return { name };
+    case "aws:route53/zone:Zone":
+      return { zoneId: `${name}-id` };
+    case "random:index/randomPassword:RandomPassword":
+      return { result: `secret-of-${name}` };
+    case "random:index/randomBytes:RandomBytes":
+      return { base64: Buffer.from(`secret-of-${name}`).toString("base64") };
+    case "tls:index/privateKey:PrivateKey":
+      return { privateKeyPem: `secret-of-${name}` };
+    case "tls:index/selfSignedCert:SelfSignedCert":
+      return { certPem: `certificate-of-${name}` };
+    default:
+      return {};
+  }
+}
+
+function answer({ token, inputs }: MockCallArgs): Record<string, unknown> {
+  switch (token) {
+    case "aws:ec2/getAmi:getAmi":
+      return { id: "ami-0123456789abcdef0" };
+    case "aws:ec2/getInstanceType:getInstanceType":
+      return instanceTypeFacts(String((inputs as Record<string, unknown>)["instanceType"]));
+    default:
+      throw new Error(`the program asked ${token}, which nobody expected`);
+  }
+}
+
+/** As EC2 names types: a `g` after the generation is AWS's own processor, `medium` has one core. */
+function instanceTypeFacts(name: string): Record<string, unknown> {
+  const arm = /^[a-z]+\d+g/.test(name);
+  const cores = name.endsWith(".medium") && !/^(t3|t4g)\./.test(name) ? 1 : 2;
+  return {
+    supportedArchitectures: [arm ? "arm64" : "x86_64"],
+    memorySize: 2048,
+    defaultVcpus: cores,
+    defaultCores: cores,
+    validCores: /^t/.test(name) ? [cores] : [1, cores],
+  };
+}

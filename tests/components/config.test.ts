@@ -1,0 +1,189 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { configKeys, parseConfig, type StackConfig } from "../../components/config";
+import { declaredConfig, withDefaults } from "../../local/mockEngine";
+import { sampleBundle } from "../sampleBundle";
+
+const bundle = sampleBundle();
+const region = "eu-central-1";
+
+/** The configuration of a stack that sets just these keys. */
+function parse(values: Record<string, unknown> = {}): StackConfig {
+  const all = withDefaults({ bundle, rootUrl: "https://app.example.com", ...values });
+  const own = Object.entries(all)
+    .filter(([key]) => key.startsWith("meteor-scale:"))
+    .map(([key, value]) => [key.slice("meteor-scale:".length), value] as const);
+  return parseConfig(Object.fromEntries(own), region);
+}
+
+/** A certificate for 30 days, with its key. */
+function makeCertificate(): { certificatePem: string; privateKeyPem: string } {
+  const folder = mkdtempSync(join(tmpdir(), "meteor-scale-certificate-"));
+  const [key, certificate] = [join(folder, "key.pem"), join(folder, "certificate.pem")];
+  execFileSync(
+    "openssl",
+    ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"].concat([
+      "-days",
+      "30",
+      "-subj",
+      "/CN=app.example.com",
+      "-keyout",
+      key,
+      "-out",
+      certificate,
+    ]),
+    { stdio: "pipe" },
+  );
+  return {
+    certificatePem: readFileSync(certificate, "utf8"),
+    privateKeyPem: readFileSync(key, "utf8"),
+  };
+}
+
+test("two keys are enough", () => {
+  expect(parse()).toMatchObject({
+    hostCount: 3,
+    maxHosts: 8,
+    hostInstanceType: "c7a.medium",
+    mongo: { kind: "machines", accessControl: "rbac" },
+    certificate: { kind: "selfSigned", commonName: "app.example.com" },
+    availabilityZone: "eu-central-1a",
+    nat: "gateway",
+    protectData: true,
+  });
+});
+
+test("Pulumi.yaml declares every key that the program reads, and no other", () => {
+  const declared = Object.keys(declaredConfig()).filter((key) => !key.includes(":"));
+  expect(declared).toEqual([...configKeys]);
+  for (const key of declared) {
+    expect(declaredConfig()[key]?.description).toMatch(/\.$/);
+  }
+});
+
+test.each<[string, Record<string, unknown>, RegExp]>([
+  ["hostCount", { hostCount: 9 }, /hostCount is 9; the balancer lists hosts 1 to 8 \(maxHosts\)/],
+  ["hostCount", { hostCount: 0 }, /hostCount is 0; the balancer lists/],
+  ["hostCount", { hostCount: "many" }, /hostCount is many/],
+  ["maxHosts", { maxHosts: 101 }, /maxHosts is 101; it must be a whole number from 1 to 100/],
+  ["bundle", { bundle: "" }, /bundle is not set; it must be the path/],
+  ["bundle", { bundle: "./none.tar.gz" }, /bundle is \.\/none\.tar\.gz; there is no file/],
+  ["bundle", { bundle: "http://example.com/a.tar.gz" }, /an address must be https:/],
+  ["bundleSha256", { bundle: "https://example.com/a.tar.gz" }, /bundleSha256 is not set/],
+  ["bundleSha256", { bundleSha256: "abc" }, /bundleSha256 is abc; it must be 64/],
+  ["bundleSha256", { bundleSha256: "0".repeat(64) }, /bundleSha256 is 0{64}; the file/],
+  ["rootUrl", { rootUrl: "http://app.example.com" }, /rootUrl is http:.*https:\/\/ address/],
+  ["rootUrl", { rootUrl: "" }, /rootUrl is not set/],
+  ["hostInstanceType", { hostInstanceType: "big" }, /hostInstanceType is big; .*c7a\.medium/],
+  [
+    "mongoMembers",
+    { mongoMembers: 3 },
+    /mongoMembers is 3; a set of three members does not work yet/,
+  ],
+  ["mongoMembers", { mongoMembers: 2 }, /mongoMembers is 2; it must be 1/],
+  ["mongoVolumeSize", { mongoVolumeSize: 5 }, /mongoVolumeSize is 5; .*from 10 to 16384/],
+  ["mongoAccessControl", { mongoAccessControl: "none" }, /must be firewall or rbac/],
+  ["mongoUrl", { mongoOplogUrl: "mongodb://db/local" }, /mongoUrl is not set; with mongoOplogUrl/],
+  ["mongoOplogUrl", { mongoUrl: "mongodb://db/app" }, /mongoOplogUrl is not set; with mongoUrl/],
+  [
+    "mongoOplogUrl",
+    { mongoUrl: "mongodb://db/app", mongoOplogUrl: "mongodb://db/app" },
+    /mongoOplogUrl is not valid; .*database local/,
+  ],
+  ["tls", { tls: "acme" }, /tls is acme; it must be selfSigned or pem/],
+  ["certificatePem", { tls: "pem" }, /certificatePem is not set/],
+  ["meteorSettings", { meteorSettings: { long: "x".repeat(9000) } }, /bytes of JSON; at most 8192/],
+  ["meteorSettings", { meteorSettings: "{" }, /meteorSettings is not valid/],
+  ["mailUrl", { mailUrl: "mail.example.com" }, /mailUrl is not valid; it must be smtp:/],
+  ["env", { env: { PORT: "80" } }, /env is PORT; the program sets that variable itself/],
+  ["env", { env: { "A-B": "c" } }, /env is A-B; a name must be/],
+  ["env", { env: { A: "" } }, /env is A without a text/],
+  ["vpcCidr", { vpcCidr: "10.0.0.0/8" }, /vpcCidr is 10\.0\.0\.0\/8; .*\/16 to \/25/],
+  ["vpcCidr", { vpcCidr: "10.0.0.0/26" }, /\/16 to \/25/],
+  ["vpcCidr", { vpcCidr: "10.0.0.1/16" }, /written from its first address/],
+  ["vpcCidr", { vpcCidr: "8.8.0.0/16" }, /inside a private range/],
+  ["availabilityZone", { availabilityZone: "us-east-1a" }, /must be a zone of eu-central-1/],
+  ["allowedCidrs", { allowedCidrs: [] }, /allowedCidrs is \[\]; it must be a list/],
+  ["allowedCidrs", { allowedCidrs: ["all"] }, /allowedCidrs is all; each must be/],
+  [
+    "allowedCidrs",
+    { allowedCidrs: ["10.0.0.0/8", "10.1.0.0/16"] },
+    /10\.0\.0\.0\/8 and 10\.1\.0\.0\/16; they overlap/,
+  ],
+  ["nat", { nat: "magic" }, /nat is magic; it must be gateway or none/],
+  ["nat", { nat: "none" }, /nat is none; .*set amiId/],
+  ["amiId", { amiId: "debian" }, /amiId is debian; it must be an image's id/],
+  ["sessionManager", { sessionManager: "yes" }, /must be true or false/],
+  ["readyTimeout", { readyTimeout: 10 }, /from 60 to 3600/],
+  [
+    "hostcount",
+    { hostcount: 3 },
+    /hostcount is not a key of this project; did you mean hostCount\?/,
+  ],
+])("%s in error is told with what was given and what is allowed: %j", (_key, values, message) => {
+  expect(() => parse(values)).toThrow(message);
+});
+
+test("all keys in error are told at once", () => {
+  expect(() => parse({ hostCount: 0, tls: "x", rootUrl: "" })).toThrow(
+    /^rootUrl .*\nhostCount .*\ntls /,
+  );
+});
+
+test("without a region there is no stack", () => {
+  expect(() => parseConfig({}, undefined)).toThrow(/aws:region is not set/);
+});
+
+test("a certificate and its key are accepted together", () => {
+  expect(parse({ tls: "pem", ...makeCertificate() }).certificate.kind).toBe("pem");
+});
+
+test("a certificate is refused with another's key", () => {
+  const { privateKeyPem } = makeCertificate();
+  expect(() => parse({ tls: "pem", ...makeCertificate(), privateKeyPem })).toThrow(
+    /another certificate's key/,
+  );
+});
+
+test("a certificate is refused when it has expired", () => {
+  const pair = makeCertificate();
+  jest.useFakeTimers({ now: Date.now() + 31 * 24 * 3600 * 1000 });
+  try {
+    expect(() => parse({ tls: "pem", ...pair })).toThrow(/expired since .*; renew it/);
+  } finally {
+    jest.useRealTimers();
+  }
+});
+
+test("no secret is in an error", () => {
+  const secrets = ["privateKeyPem", "mongoUrl", "mongoOplogUrl", "meteorSettings", "mailUrl"];
+  fc.assert(
+    fc.property(fc.constantFrom(...secrets), fc.uuid(), (key, secret) => {
+      let message = "";
+      try {
+        parse({ tls: "pem", [key]: secret });
+      } catch (error) {
+        message = (error as Error).message;
+      }
+      expect(message).toContain(`${key} is not valid`);
+      expect(message).not.toContain(secret);
+    }),
+  );
+});
+
+test("any host count within the slots is accepted", () => {
+  fc.assert(
+    fc.property(
+      fc
+        .integer({ min: 1, max: 100 })
+        .chain((most) => fc.tuple(fc.constant(most), fc.integer({ min: 1, max: most }))),
+      ([maxHosts, hostCount]) => {
+        expect(parse({ maxHosts, hostCount })).toMatchObject({ maxHosts, hostCount });
+      },
+    ),
+    { numRuns: 30 },
+  );
+});

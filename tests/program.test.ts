@@ -1,0 +1,205 @@
+import { parse } from "yaml";
+import {
+  type MockRun,
+  type RegisteredResource,
+  runProgram,
+  withDefaults,
+} from "../local/mockEngine";
+import { sampleBundle } from "./sampleBundle";
+
+const bundle = sampleBundle();
+
+/** The program's resources with these config values. */
+function run(values: Record<string, unknown> = {}): Promise<MockRun> {
+  const key = JSON.stringify(values);
+  const result = runs.get(key) ?? start(values);
+  runs.set(key, result);
+  return result;
+}
+
+const runs = new Map<string, Promise<MockRun>>();
+
+function start(values: Record<string, unknown>): Promise<MockRun> {
+  return runProgram(
+    "test",
+    withDefaults({
+      "aws:region": "eu-central-1",
+      bundle,
+      rootUrl: "https://app.example.com",
+      ...values,
+    }),
+  );
+}
+
+function ofType({ resources }: MockRun, type: string): RegisteredResource[] {
+  return resources.filter((resource) => resource.type === type);
+}
+
+function instances(result: MockRun): Map<string, Record<string, unknown>> {
+  return new Map(
+    ofType(result, "aws:ec2/instance:Instance").map(({ inputs }) => [
+      String((inputs["tags"] as Record<string, string>)["Name"]).replace("meteor-scale-test-", ""),
+      inputs,
+    ]),
+  );
+}
+
+test("the article's five machines are the default", async () => {
+  expect([...instances(await run()).keys()].sort()).toEqual([
+    "balancer",
+    "host1",
+    "host2",
+    "host3",
+    "mongo1",
+  ]);
+});
+
+test("every machine has IMDSv2, an encrypted disk, and is replaced when its user data changes", async () => {
+  for (const inputs of instances(await run()).values()) {
+    expect(inputs).toMatchObject({
+      metadataOptions: { httpTokens: "required", httpPutResponseHopLimit: 1 },
+      rootBlockDevice: { encrypted: true, volumeType: "gp3" },
+      userDataReplaceOnChange: true,
+    });
+    expect(inputs["keyName"]).toBeUndefined();
+  }
+});
+
+test("every slot of the balancer has a record; those without a host are parked", async () => {
+  const records = ofType(
+    await run({ hostCount: 2, maxHosts: 4 }),
+    "aws:route53/record:Record",
+  ).filter(({ inputs }) => String(inputs["name"]).startsWith("host"));
+  expect(
+    records.map(({ inputs }) => [inputs["name"], inputs["records"], inputs["ttl"]]).sort(),
+  ).toEqual([
+    ["host1.meteor.internal", ["10.20.32.10"], 5],
+    ["host2.meteor.internal", ["10.20.32.10"], 5],
+    ["host3.meteor.internal", ["127.0.0.1"], 5],
+    ["host4.meteor.internal", ["127.0.0.1"], 5],
+  ]);
+});
+
+test("the paths through the firewall are these and no others", async () => {
+  const result = await run();
+  const rules = [
+    ...ofType(result, "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"),
+    ...ofType(result, "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule"),
+  ].map(({ type, inputs }) =>
+    [
+      type.includes("Ingress") ? "into" : "out of",
+      inputs["securityGroupId"],
+      inputs["cidrIpv4"] ?? inputs["referencedSecurityGroupId"],
+      inputs["fromPort"] ?? "any port",
+    ].join(" "),
+  );
+  expect(rules.sort()).toMatchSnapshot();
+});
+
+test("no group carries rules of its own, and no rule opens SSH", async () => {
+  const result = await run();
+  for (const { inputs } of ofType(result, "aws:ec2/securityGroup:SecurityGroup")) {
+    expect(inputs).not.toHaveProperty("ingress");
+    expect(inputs).not.toHaveProperty("egress");
+  }
+  for (const { inputs } of ofType(
+    result,
+    "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule",
+  )) {
+    expect([80, 443, 3000, 27017]).toContain(inputs["fromPort"]);
+    expect(inputs["toPort"]).toBe(inputs["fromPort"]);
+  }
+});
+
+test("no secret is in user data or outputs", async () => {
+  const result = await run({
+    meteorSettings: { token: "secret-setting" },
+    mailUrl: "smtp://user:secret-mail@mail.example.com",
+    env: { API_KEY: "secret-key" },
+  });
+  for (const inputs of instances(result).values()) {
+    expect(String(inputs["userData"])).not.toMatch(/secret-(of|setting|mail|key)/);
+  }
+  expect(JSON.stringify(result.outputs)).not.toMatch(/secret-/);
+});
+
+test("every secret is a SecureString below the path of the machines that read it", async () => {
+  const result = await run({ env: { API_KEY: "secret-key" } });
+  const secret = ofType(result, "aws:ssm/parameter:Parameter").filter(({ inputs }) =>
+    String(inputs["value"]).includes("secret-"),
+  );
+  expect(secret.map(({ inputs }) => inputs["name"]).sort()).toEqual([
+    "/meteor-scale/test/certificate/PRIVATE_KEY",
+    "/meteor-scale/test/hosts/API_KEY",
+    "/meteor-scale/test/hosts/MONGO_OPLOG_URL",
+    "/meteor-scale/test/hosts/MONGO_URL",
+    "/meteor-scale/test/mongo1/ADMIN_PASSWORD",
+    "/meteor-scale/test/mongo1/APP_PASSWORD",
+    "/meteor-scale/test/mongo1/OPLOG_PASSWORD",
+  ]);
+  for (const { inputs } of secret) {
+    expect(inputs["type"]).toBe("SecureString");
+  }
+});
+
+test("a machine may read its own secrets, its bundle, and set its own tag, nothing else", async () => {
+  const policies = ofType(await run(), "aws:iam/rolePolicy:RolePolicy").map(({ name, inputs }) => [
+    name,
+    JSON.parse(String(inputs["policy"])) as unknown,
+  ]);
+  expect(new Map(policies as [string, unknown][])).toMatchSnapshot();
+});
+
+test("a set of one's own leaves no Mongo machine, volume or group", async () => {
+  const result = await run({
+    mongoUrl: "mongodb://secret-db.example.com/app",
+    mongoOplogUrl: "mongodb://secret-db.example.com/local",
+  });
+  expect([...instances(result).keys()]).not.toContain("mongo1");
+  expect(ofType(result, "aws:ebs/volume:Volume")).toEqual([]);
+  expect(result.resources.filter(({ name }) => name.includes("mongo"))).toEqual([]);
+});
+
+test("the firewall alone guards Mongo if asked: no password exists", async () => {
+  const result = await run({ mongoAccessControl: "firewall" });
+  expect(ofType(result, "random:index/randomPassword:RandomPassword")).toEqual([]);
+});
+
+test("a type of two cores is limited to one where EC2 can, and refused where it can't", async () => {
+  const limited = instances(await run({ hostInstanceType: "c7i.large" }));
+  expect(limited.get("host1")).toMatchObject({ cpuOptions: { coreCount: 1, threadsPerCore: 1 } });
+  await expect(run({ hostInstanceType: "t3.medium" })).rejects.toThrow(
+    /hostInstanceType is t3\.medium, which has 2 cores and can't be limited to one/,
+  );
+});
+
+test("a type whose processor the bundle was not built for is refused", async () => {
+  await expect(run({ hostInstanceType: "c7g.medium" })).rejects.toThrow(
+    /hostInstanceType is c7g\.medium, whose processor is arm64/,
+  );
+});
+
+test("names that state depends on do not change", async () => {
+  const stateful = [
+    "aws:ebs/volume:Volume",
+    "aws:ec2/eip:Eip",
+    "aws:ec2/vpc:Vpc",
+    "aws:ec2/subnet:Subnet",
+    "aws:route53/zone:Zone",
+    "random:index/randomPassword:RandomPassword",
+    "random:index/randomBytes:RandomBytes",
+  ];
+  const names = (await run()).resources
+    .filter(({ type }) => stateful.includes(type))
+    .map(({ type, name }) => `${type} ${name}`)
+    .sort();
+  expect(names).toMatchSnapshot();
+});
+
+test("user data is what cloud-init reads", async () => {
+  for (const [machine, inputs] of instances(await run())) {
+    const text = String(inputs["userData"]);
+    expect(text.startsWith("#cloud-config\n")).toBe(true);
+    expect(parse(text)).toMatchObject({ hostname: machine });
+  }
+});

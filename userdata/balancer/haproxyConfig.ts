@@ -1,0 +1,87 @@
+/** What varies in haproxy.cfg. */
+export interface HaproxyConfigArgs {
+  /** Names of the hosts, in order, whether or not a machine is behind each: host1, host2, … */
+  slots: string[];
+  /** DNS zone of those names. */
+  zone: string;
+  /** The port that Meteor listens on. */
+  meteorPort: number;
+}
+
+/** The complete haproxy.cfg, for HAProxy 2.6. */
+export function haproxyConfig({ slots, zone, meteorPort }: HaproxyConfigArgs): string {
+  return `global
+  log /dev/log local0 info
+  chroot /var/lib/haproxy
+  user haproxy
+  group haproxy
+  # below the 28000 local ports that Stud connects from
+  maxconn 20000
+  stats socket /run/haproxy/admin.sock mode 600 level admin expose-fd listeners
+  server-state-file /run/haproxy/server-state
+
+defaults
+  log global
+  mode http
+  timeout connect 60s
+  timeout server 60s
+  timeout client 60s
+  timeout check 5s
+  # WebSockets
+  timeout tunnel 1h
+  timeout client-fin 30s
+  option dontlognull
+  # option httplog without the query, which may carry tokens
+  log-format "%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq %HM %HPO"
+  http-error status 503 content-type text/plain string "No host of this application is up. Please try again in a few seconds.\\n" hdr Cache-Control no-store hdr Retry-After 5
+
+# the VPC's own DNS: it is asked every second, and while it is silent the last addresses hold
+resolvers vpc
+  nameserver vpc 169.254.169.253:53
+  timeout resolve 1s
+  timeout retry 1s
+  hold valid 1s
+  hold nx 3s
+  hold obsolete 0s
+  hold timeout 1h
+  hold refused 1h
+  hold other 1h
+
+frontend public
+  #binding port 80
+  bind *:80
+  http-request redirect location https://%[req.hdr(host),host_only]%[pathq] code 301
+
+frontend stud
+  # plaintext of port 443; only this machine may say who the client is
+  bind 127.0.0.1:8080 accept-proxy
+  # a client's own claims
+  http-request del-header X-Forwarded- -m beg
+  http-request del-header X-Real-IP
+  http-request del-header Forwarded
+  option forwardfor
+  http-request set-header X-Forwarded-Proto https
+  http-after-response set-header Strict-Transport-Security max-age=31536000
+  default_backend apps
+
+backend apps
+  #load balancing algorithm
+  balance leastconn
+
+  #using JSESSIONID as the cookie
+  cookie JSESSIONID insert indirect nocache httponly secure attr SameSite=Lax
+
+  # a connection kept open would go on to the old address of a name that moved
+  option http-server-close
+  option redispatch 1
+  # any other path gets 200 from Meteor's router, whatever its state
+  option httpchk
+  http-check send meth GET uri /sockjs/info ver HTTP/1.1 hdr Host ${zone} hdr X-Forwarded-Proto https
+  http-check expect status 200
+  load-server-state-from-file global
+  # leastconn would give a host that is back every new connection, hence slowstart
+  default-server check inter 2s slowstart 30s resolvers vpc resolve-prefer ipv4 init-addr last,none
+
+  #adding server
+${slots.map((slot) => `  server ${slot} ${slot}.${zone}:${meteorPort} cookie ${slot}\n`).join("")}`;
+}

@@ -1,0 +1,42 @@
+/** What varies in stud.conf. */
+export interface StudConfigArgs {
+  /** `source`: Hitch 1.8.0; `package`: Hitch 1.7.2, which knows fewer keys. */
+  studInstall: "source" | "package";
+}
+
+/** Without TLS 1.3's own: https://wiki.mozilla.org/Security/Server_Side_TLS, intermediate */
+const ciphers = ["ECDSA", "RSA"]
+  .flatMap((key) =>
+    ["AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305"].map(
+      (cipher) => `ECDHE-${key}-${cipher}`,
+    ),
+  )
+  .join(":");
+
+/** The complete stud.conf; Hitch, Stud's successor, reads it. */
+export function studConfig({ studInstall }: StudConfigArgs): string {
+  return `#bind to default SSL port
+frontend = "[*]:443"
+
+#haproxy host and port
+backend = "[127.0.0.1]:8080"
+write-proxy-v2 = on
+
+#location of the .pem file
+pem-file = "/etc/stud/ssl.pem"
+
+tls-protos = TLSv1.2 TLSv1.3
+ciphers = "${ciphers}"
+prefer-server-ciphers = off
+# a WebSocket's upgrade is HTTP/1.1
+alpn-protos = "http/1.1"
+
+# the workers; the PEM is read as root
+user = "stud"
+group = "stud"
+daemon = off
+ocsp-dir = ""
+backlog = 1024
+keepalive = 300
+${studInstall === "source" ? "workers = auto\nbackend-connect-timeout = 5\nssl-handshake-timeout = 30\n" : "workers = 2\n"}`;
+}

@@ -1,0 +1,109 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { stringify } from "yaml";
+
+/** A file that cloud-init writes before anything of ours runs. */
+export interface MachineFile {
+  /** Absolute path on the machine. */
+  path: string;
+  content: string;
+  /** Octal, quoted as cloud-init wants it. Default: `"0644"`. */
+  permissions?: string;
+}
+
+/** What one role adds to a machine. */
+export interface MachineContents {
+  /** Lines of `/etc/meteor-scale/machine.env`, which every script of the machine reads. */
+  environment: Record<string, string>;
+  /** Configuration files, units and scripts. */
+  files: MachineFile[];
+  /** Scripts in `/usr/local/lib/meteor-scale/` that `boot` runs in this order, once. */
+  steps: string[];
+}
+
+const scriptFolder = "/usr/local/lib/meteor-scale";
+
+/** A static script of userdata/ROLE/NAME.sh, as the machine gets it. */
+export function script(
+  role: "machine" | "mongo" | "meteor" | "balancer",
+  name: string,
+): MachineFile {
+  return {
+    path: `${scriptFolder}/${name}`,
+    content: staticFile(role, `${name}.sh`),
+    permissions: "0755",
+  };
+}
+
+/**
+ * The text of a file that lies beside the builders of a role, without its comments: those are for
+ * readers of the repository, and EC2 takes few bytes.
+ */
+export function staticFile(
+  role: "machine" | "mongo" | "meteor" | "balancer",
+  name: string,
+): string {
+  return readFileSync(join(__dirname, role, name), "utf8")
+    .split("\n")
+    .filter((line) => line.startsWith("#!") || !/^\s*(#|\/\/)/.test(line))
+    .join("\n");
+}
+
+/** `KEY='value'` lines that both a shell and systemd's EnvironmentFile read alike. */
+export function environmentFile(values: Record<string, string>): string {
+  return Object.entries(values)
+    .map(([key, value]) => `${key}=${quote(key, value)}\n`)
+    .join("");
+}
+
+function quote(key: string, value: string): string {
+  if (/[\n\r\0']/.test(value)) {
+    throw new RangeError(
+      `${key} may not contain quotes or line breaks: shell and systemd read them differently`,
+    );
+  }
+  return `'${value}'`;
+}
+
+/** EC2's limit on user data before base64: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html */
+export const userDataLimit = 16_384;
+
+/**
+ * The `#cloud-config` text of a machine.
+ *
+ * @param machine the machine's name, such as `host1`; also its host name
+ */
+export function cloudConfig(machine: string, contents: MachineContents): string {
+  const document = {
+    hostname: machine,
+    preserve_hostname: false,
+    write_files: [
+      {
+        path: "/etc/meteor-scale/machine.env",
+        content: environmentFile({
+          MACHINE: machine,
+          ...contents.environment,
+          STEPS: contents.steps.join(" "),
+        }),
+      },
+      ...contents.files,
+    ],
+    runcmd: [[`${scriptFolder}/boot`]],
+  };
+  // Every line of every file is indented once more, so little: the limit is near.
+  return `#cloud-config\n${stringify(document, { lineWidth: 0, indent: 1, indentSeq: false })}`;
+}
+
+/**
+ * Refuses a text that is longer than EC2 takes.
+ *
+ * @throws RangeError with the size and the limit
+ */
+export function checkUserData(machine: string, userData: string): void {
+  const size = Buffer.byteLength(userData);
+  if (size > userDataLimit) {
+    throw new RangeError(
+      `the user data of ${machine} is ${size} bytes; EC2 takes at most ${userDataLimit}`,
+    );
+  }
+}

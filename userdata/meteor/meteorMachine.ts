@@ -1,0 +1,53 @@
+import { type MachineContents, script, staticFile } from "../cloudConfig";
+
+/** What a Meteor host is made of, beside what every machine gets. */
+export interface MeteorMachineArgs {
+  /** Where the bundle lies: `s3://BUCKET/KEY` or `https://…`. */
+  bundle: string;
+  /** SHA-256 of the bundle, in hexadecimal. */
+  bundleSha256: string;
+  rootUrl: string;
+  /** The port that the balancer connects to. */
+  port: number;
+  /** Limit of Node's heap, in megabytes. */
+  heapMegabytes: number;
+  /** How long a host that is shut down serves on, in seconds. */
+  drainSeconds: number;
+  /** Changes whenever a secret does, so that a changed secret is a release. */
+  secretsVersion: string;
+}
+
+/** One of the identical hosts: one process of the application, started again whenever it ends. */
+export function meteorMachine(args: MeteorMachineArgs): MachineContents {
+  return {
+    environment: {
+      BUNDLE: args.bundle,
+      BUNDLE_SHA256: args.bundleSha256,
+      SECRETS_VERSION: args.secretsVersion,
+      HEAP_MEGABYTES: String(args.heapMegabytes),
+      DRAIN_SECONDS: String(args.drainSeconds),
+      NODE_ENV: "production",
+      ROOT_URL: args.rootUrl,
+      PORT: String(args.port),
+      BIND_IP: "0.0.0.0",
+      // The balancer is the one proxy that adds an address.
+      HTTP_FORWARDED_COUNT: "1",
+      USE_JSESSIONID: "1",
+      // Meteor 3.5 would prefer change streams.
+      METEOR_REACTIVITY_ORDER: "oplog,polling",
+    },
+    files: [
+      script("meteor", "fetch-bundle"),
+      script("meteor", "install-node"),
+      script("meteor", "build-bundle"),
+      script("meteor", "start-meteor"),
+      script("meteor", "run-meteor"),
+      script("meteor", "drain"),
+      {
+        path: "/etc/systemd/system/meteor.service",
+        content: staticFile("meteor", "meteor.service"),
+      },
+    ],
+    steps: ["fetch-bundle", "install-node", "build-bundle", "start-meteor"],
+  };
+}
