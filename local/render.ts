@@ -16,10 +16,15 @@ interface UserData {
  * each file in it. Needs no account and no engine; encrypted config values are replaced by stand-ins,
  * since no secret is part of what a machine gets.
  *
+ * @param config values of the stack; Pulumi.yaml's defaults fill the rest
  * @returns the machines' names
  */
-export async function render(stack: string, out: string): Promise<string[]> {
-  const { resources } = await runProgram(stack, withDefaults(stackConfig(stack)));
+export async function render(
+  stack: string,
+  out: string,
+  config: Record<string, unknown>,
+): Promise<string[]> {
+  const { resources } = await runProgram(stack, withDefaults(config));
   const machines: string[] = [];
   for (const { type, inputs } of resources) {
     if (type !== "aws:ec2/instance:Instance") {
@@ -117,7 +122,7 @@ async function main(): Promise<void> {
     .parse();
   const { stack, out } = command.opts<{ stack: string; out: string }>();
   process.chdir(projectFolder);
-  const machines = await render(stack, out);
+  const machines = await render(stack, out, stackConfig(stack));
   console.log(`${out}: ${machines.join(", ")}`);
 }
 

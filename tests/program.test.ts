@@ -143,11 +143,13 @@ test("every secret is a SecureString below the path of the machines that read it
 });
 
 test("a machine may read its own secrets, its bundle, and set its own tag, nothing else", async () => {
-  const policies = ofType(await run(), "aws:iam/rolePolicy:RolePolicy").map(({ name, inputs }) => [
-    name,
-    JSON.parse(String(inputs["policy"])) as unknown,
-  ]);
-  expect(new Map(policies as [string, unknown][])).toMatchSnapshot();
+  const policies = Object.fromEntries(
+    ofType(await run(), "aws:iam/rolePolicy:RolePolicy").map(({ name, inputs }) => [
+      name,
+      JSON.parse(String(inputs["policy"]).replace(/[0-9a-f]{64}/, "SHA256")) as unknown,
+    ]),
+  );
+  expect(policies).toMatchSnapshot();
 });
 
 test("a set of one's own leaves no Mongo machine, volume or group", async () => {

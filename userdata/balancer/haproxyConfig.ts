@@ -16,7 +16,7 @@ export function haproxyConfig({ slots, zone, meteorPort }: HaproxyConfigArgs): s
   user haproxy
   group haproxy
   # below the 28000 local ports that Stud connects from
-  maxconn 20000
+  maxconn 8000
   stats socket /run/haproxy/admin.sock mode 600 level admin expose-fd listeners
   server-state-file /run/haproxy/server-state
 

@@ -1,10 +1,10 @@
 #!/bin/bash
-# Starts HAProxy and Stud, and waits until a client would get through both. No host need be up.
+# Starts HAProxy and Stud, and waits until a client would get through both; no host need be up.
 set -euo pipefail
 haproxy -c -q -f /etc/haproxy/haproxy.cfg
 systemctl daemon-reload
 systemctl enable --quiet haproxy stud update-certificate.timer
-# HAProxy may run already, with what its package brought.
+# HAProxy may run with its package's configuration.
 systemctl restart haproxy stud update-certificate.timer
 status() { curl -ks -o /dev/null --max-time 5 -w '%{http_code}' "$1" || true; }
 for _ in $(seq 30); do
@@ -13,6 +13,6 @@ for _ in $(seq 30); do
   if [ "$https" != 000 ] && [ "$http" = 301 ]; then exit 0; fi
   sleep 1
 done
-journalctl -u haproxy -u stud -o cat --no-pager -n 3
-echo "after 30 s port 443 answers $https, port 80 $http: HAProxy is $(systemctl is-active haproxy), Stud $(systemctl is-active stud)" >&2
+journalctl -u haproxy -u stud -o cat --no-pager -n 4
+echo "no answer after 30 s: port 443 $https, port 80 $http" >&2
 exit 1

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Makes the certificate and key in SSM Stud's PEM, if they have changed there. Bad ones change nothing.
+# Takes the certificate and key over from SSM if they have changed there. Bad ones change nothing.
 set -euo pipefail
 umask 077
 export AWS_DEFAULT_REGION="$REGION"
@@ -10,39 +10,40 @@ refuse() {
   exit 1
 }
 
-# One call that decrypts nothing, most times the only one.
+# One call that decrypts nothing, and most times the only one.
 versions() {
-  aws ssm get-parameters --names "$TLS_CERTIFICATE_PARAMETER" "$TLS_KEY_PARAMETER" \
-    --query 'Parameters[].[Name,Version,LastModifiedDate]' --output text | sort
+  aws ssm get-parameters --names "$TLS_CERTIFICATE_PARAMETER" "$TLS_KEY_PARAMETER" --output text \
+    --query 'sort_by(Parameters,&Name)[].[Version,LastModifiedDate]'
 }
-# At first boot the role's permissions may be some seconds younger than the machine.
+# At first boot, the role's permissions may be too young yet.
 for attempt in 1 2 3 4 5 6 7 8 9 10; do
   now="$(versions)" && break
-  if [ -e "$pem" ] || [ "$attempt" = 10 ]; then refuse "SSM can not be asked"; fi
+  if [ -e "$pem" ] || [ "$attempt" = 10 ]; then refuse "SSM can't be asked"; fi
   sleep 6
 done
-if [ -e "$pem" ] && [ "$now" = "$(cat "$seen" 2>/dev/null)" ]; then exit 0; fi
+if [ -e "$pem" ] && [ "$now" = "$(cat "$seen")" ]; then exit 0; fi
 
-new="$(mktemp -d -p /etc/stud)"
-trap 'rm -rf "$new"' EXIT
-value() { aws ssm get-parameter --name "$1" --with-decryption --query Parameter.Value --output text; }
-value "$TLS_KEY_PARAMETER" >"$new/key" || refuse "$TLS_KEY_PARAMETER can not be read"
-value "$TLS_CERTIFICATE_PARAMETER" >"$new/certificate" || refuse "$TLS_CERTIFICATE_PARAMETER can not be read"
-openssl x509 -in "$new/certificate" -noout -pubkey >"$new/public" 2>/dev/null ||
-  refuse "$TLS_CERTIFICATE_PARAMETER is not a certificate in PEM"
-openssl pkey -in "$new/key" -passin pass: -pubout >"$new/public-of-key" 2>/dev/null ||
-  refuse "$TLS_KEY_PARAMETER is not a private key in PEM without a passphrase"
-cmp -s "$new/public" "$new/public-of-key" || refuse "the key is not the certificate's"
-openssl x509 -in "$new/certificate" -noout -checkend 0 >/dev/null ||
-  refuse "it expired: $(openssl x509 -in "$new/certificate" -noout -enddate)"
-cat "$new/key" "$new/certificate" >"$new/pem"
-sed "s|^pem-file = .*|pem-file = \"$new/pem\"|" /etc/stud/stud.conf >"$new/stud.conf"
-"$HITCH" --test --config="$new/stud.conf" >"$new/output" 2>&1 ||
-  refuse "$(tail -n 3 "$new/output" | tr '\n' ' ')"
-
-if ! cmp -s "$new/pem" "$pem"; then
-  mv "$new/pem" "$pem"
+folder="$(mktemp -d -p /etc/stud)"
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+value() {
+  aws ssm get-parameter --name "$1" --with-decryption --output text --query Parameter.Value ||
+    refuse "$1 can't be read"
+}
+value "$TLS_KEY_PARAMETER" >key
+value "$TLS_CERTIFICATE_PARAMETER" >certificate
+openssl x509 -in certificate -noout -pubkey >public 2>/dev/null ||
+  refuse "$TLS_CERTIFICATE_PARAMETER is no certificate in PEM"
+openssl pkey -in key -passin pass: -pubout >public-of-key 2>/dev/null ||
+  refuse "$TLS_KEY_PARAMETER is no key in PEM without a passphrase"
+cmp -s public public-of-key || refuse "the key is another certificate's"
+openssl x509 -in certificate -noout -checkend 0 >/dev/null || refuse "it has expired"
+cat key certificate >new.pem
+sed "s|^pem-file = .*|pem-file = \"$folder/new.pem\"|" /etc/stud/stud.conf >stud.conf
+"$HITCH" --test --config=stud.conf >output 2>&1 || refuse "$(tail -n 2 output)"
+if ! cmp -s new.pem "$pem"; then
+  mv new.pem "$pem"
   systemctl try-reload-or-restart stud
-  echo "new certificate: $(openssl x509 -in "$pem" -noout -subject -enddate | tr '\n' ' ')"
+  openssl x509 -in "$pem" -noout -subject -enddate
 fi
 echo "$now" >"$seen"

@@ -1,25 +1,29 @@
 #!/bin/bash
-# MongoDB from its own repository; its signing key is known by its fingerprint.
+# MongoDB 8.0 from MongoDB's own repository, unless the image has it.
 set -euo pipefail
-if command -v mongod >/dev/null && command -v mongosh >/dev/null; then
-  mongod --version | head -n 1
-  exit 0
-fi
-release=8.0
+"$(dirname "$0")/install-packages" gpg xfsprogs
+if command -v mongod >/dev/null; then exit 0; fi
+# "MongoDB 8.0 Release Signing Key <packaging@mongodb.com>"
 fingerprint=4B0752C1BCA238C0B4EE14DC41DE058A4E7DCA05
-keyring=/usr/share/keyrings/mongodb-server-$release.gpg
-"$(dirname "$0")/install-packages" gpg curl xfsprogs
-work="$(mktemp -d)"
-trap 'rm -rf "$work"' EXIT
-if ! curl -fsSL --retry 5 --connect-timeout 10 -o "$work/key.asc" "https://pgp.mongodb.com/server-$release.asc"; then
-  echo "MongoDB's signing key could not be had from pgp.mongodb.com" >&2
+keyring=/usr/share/keyrings/mongodb-8.0.gpg
+GNUPGHOME="$(mktemp -d)"
+export GNUPGHOME
+trap 'rm -rf "$GNUPGHOME"' EXIT
+if ! curl -fsSL --retry 5 --connect-timeout 10 --proto '=https' https://pgp.mongodb.com/server-8.0.asc |
+  gpg --batch --quiet --import; then
+  echo "MongoDB's key could not be had from pgp.mongodb.com" >&2
   exit 1
 fi
-if ! gpg --homedir "$work" --with-colons --show-keys "$work/key.asc" | grep -q "^fpr:.*:$fingerprint:"; then
-  echo "the key at pgp.mongodb.com is not $fingerprint" >&2
+# This key alone, whatever else the file has.
+gpg --batch --export "$fingerprint" >"$keyring"
+if [ ! -s "$keyring" ]; then
+  rm "$keyring"
+  echo "the key at pgp.mongodb.com is not the one with the fingerprint $fingerprint" >&2
   exit 1
 fi
-gpg --homedir "$work" --dearmor <"$work/key.asc" >"$keyring"
-echo "deb [signed-by=$keyring] https://repo.mongodb.org/apt/debian bookworm/mongodb-org/$release main" \
-  >"/etc/apt/sources.list.d/mongodb-org-$release.list"
+echo "deb [arch=amd64 signed-by=$keyring] https://repo.mongodb.org/apt/debian bookworm/mongodb-org/8.0 main" \
+  >/etc/apt/sources.list.d/mongodb-8.0.list
+# Our mongod.conf is there before the package's.
+echo force-confold >/etc/dpkg/dpkg.cfg.d/mongod
 "$(dirname "$0")/install-packages" mongodb-org-server mongodb-mongosh
+apt-mark hold mongodb-org-server mongodb-mongosh

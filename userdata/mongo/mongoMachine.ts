@@ -1,37 +1,49 @@
-import { type MachineContents, script, staticFile } from "../cloudConfig";
-import { mongodConfig } from "./mongodConfig";
+import { type MachineContents, type MachineFile, script, staticFile } from "../cloudConfig";
+import { mongodConfig, type MongodConfigArgs, mongoPort } from "./mongodConfig";
 
-export interface MongoMachineArgs {
-  /** Name of the replica set. */
-  replicaSet: string;
-  /** The member's DNS name, by which drivers and other members know it. */
+/** What a member of the replica set is made of, beside what every machine gets. */
+export interface MongoMachineArgs extends MongodConfigArgs {
+  /** The member's DNS name, by which the set and its clients know it. */
   memberHost: string;
-  accessControl: "firewall" | "rbac";
-  /** Id of the data volume, such as `vol-0123456789abcdef0`. */
+  /** Id of the EBS volume with its data, such as `vol-0123456789abcdef0`. */
   dataVolume: string;
+  /**
+   * Name of an SSM parameter that exists once the member has been ready. From then on a blank volume is
+   * refused, instead of a new and empty set initiated on it. The machine's role must be allowed to read it.
+   */
+  gate?: string;
 }
 
-/** A member of the replica set, its data on a volume of its own. */
+// https://www.mongodb.com/docs/v8.0/administration/tcmalloc-performance/ and, for the last one,
+// https://www.mongodb.com/docs/v8.0/administration/production-notes/. "-": where a container may not set it.
+const hugePages = `w- /sys/kernel/mm/transparent_hugepage/enabled - - - - always
+w- /sys/kernel/mm/transparent_hugepage/defrag - - - - defer+madvise
+w- /sys/kernel/mm/transparent_hugepage/khugepaged/max_ptes_none - - - - 0
+`;
+const memory = `-vm.overcommit_memory = 1
+-vm.swappiness = 1
+`;
+
+/** A member of the replica set: mongod on a data volume of its own. */
 export function mongoMachine(args: MongoMachineArgs): MachineContents {
-  const { replicaSet, accessControl } = args;
   return {
     environment: {
-      REPLICA_SET: replicaSet,
-      MEMBER_HOST: `${args.memberHost}:27017`,
-      ACCESS_CONTROL: accessControl,
+      REPLICA_SET: args.replicaSet,
+      MEMBER_HOST: `${args.memberHost}:${mongoPort}`,
+      ACCESS_CONTROL: args.accessControl,
       DATA_VOLUME: args.dataVolume,
+      ...(args.gate !== undefined && { GATE: args.gate }),
     },
     files: [
-      { path: "/etc/mongod.conf", content: mongodConfig({ replicaSet, accessControl }) },
+      { path: "/etc/mongod.conf", content: mongodConfig(args) },
+      { path: "/etc/sysctl.d/60-mongod.conf", content: memory },
+      { path: "/etc/tmpfiles.d/mongod.conf", content: hugePages },
+      unit("mongo-data.service"),
+      unit("mongo-data.timer"),
       {
-        path: "/etc/systemd/system/mongod.service.d/meteor-scale.conf",
-        content: staticFile("mongo", "mongod.conf"),
+        path: "/etc/systemd/system/mongod.service.d/machine.conf",
+        content: staticFile("mongo", "mongod-machine.conf"),
       },
-      {
-        path: "/etc/systemd/system/meteor-scale-kernel.service",
-        content: staticFile("mongo", "kernel.service"),
-      },
-      { path: "/etc/sysctl.d/60-mongodb.conf", content: "vm.swappiness = 1\n" },
       script("mongo", "install-mongodb"),
       script("mongo", "mount-data"),
       script("mongo", "set-up-replica-set"),
@@ -42,4 +54,8 @@ export function mongoMachine(args: MongoMachineArgs): MachineContents {
     ],
     steps: ["install-mongodb", "mount-data", "set-up-replica-set"],
   };
+}
+
+function unit(name: string): MachineFile {
+  return { path: `/etc/systemd/system/${name}`, content: staticFile("mongo", name) };
 }

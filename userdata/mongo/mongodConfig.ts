@@ -1,26 +1,25 @@
 import { stringify } from "yaml";
 
 export interface MongodConfigArgs {
-  /** Name of the replica set. */
+  /** The replica set's name. */
   replicaSet: string;
-  /** `rbac`: users and a key file; `firewall`: the security group alone guards the member. */
+  /** `rbac`: users with passwords and a key file; `firewall`: the security group alone. */
   accessControl: "firewall" | "rbac";
 }
 
-/** Where the data volume is mounted. */
-export const dataPath = "/var/lib/mongodb";
+/** The port of mongod. */
+export const mongoPort = 27017;
 
-/** mongod.conf of a member. */
-export function mongodConfig(args: MongodConfigArgs): string {
+/** The text of mongod.conf, for MongoDB 8.0. What it leaves out is as MongoDB has it; it logs to the journal. */
+export function mongodConfig({ replicaSet, accessControl }: MongodConfigArgs): string {
   return stringify({
-    storage: { dbPath: dataPath },
-    systemLog: { destination: "file", path: "/var/log/mongodb/mongod.log", logAppend: true },
-    // Who may connect is the security group's to say.
-    net: { port: 27017, bindIp: "0.0.0.0" },
-    // Counts when the set is first made; a day of most applications' writes.
-    replication: { replSetName: args.replicaSet, oplogSizeMB: 1024 },
-    ...(args.accessControl === "rbac"
-      ? { security: { authorization: "enabled", keyFile: "/etc/mongod.key" } }
-      : {}),
+    storage: { dbPath: "/var/lib/mongodb" },
+    // Who may connect is the security group's business.
+    net: { port: mongoPort, bindIp: "0.0.0.0" },
+    // MongoDB's own least size is 990; the smallest volume has room for this.
+    replication: { replSetName: replicaSet, oplogSizeMB: 1024 },
+    ...(accessControl === "rbac" && {
+      security: { authorization: "enabled", keyFile: "/etc/mongod.key" },
+    }),
   });
 }

@@ -1,38 +1,49 @@
 #!/bin/bash
-# The data volume, by its id; a file system is made on a blank one only.
+# The data volume on /var/lib/mongodb: at the first boot, before each start of mongod, and every minute,
+# so that the file system grows when the volume has grown.
 set -euo pipefail
-mount=/var/lib/mongodb
-"$(dirname "$0")/install-packages" xfsprogs
+target=/var/lib/mongodb
+fail() {
+  echo "$1" >&2
+  exit 1
+}
+
+# By its id where disks are NVMe, else by the name that it was attached as.
 find_device() {
-  local device
-  # NVMe names the device after the volume, Xen after the name it was attached by.
-  for device in "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_${DATA_VOLUME/-/}" /dev/xvdf /dev/sdf; do
-    if [ -b "$device" ]; then
-      readlink -f "$device"
+  local name
+  for name in "disk/by-id/nvme-Amazon_Elastic_Block_Store_${DATA_VOLUME/-/}" xvdf sdf; do
+    if [ -b "/dev/$name" ]; then
+      readlink -f "/dev/$name"
       return
     fi
   done
   return 1
 }
-# It is attached when the machine runs already.
-for _ in $(seq 300); do
-  device="$(find_device)" && break
-  sleep 1
-done
-if [ -z "${device:-}" ]; then
-  echo "the data volume $DATA_VOLUME was not attached within 5 minutes" >&2
-  exit 1
+
+if ! mountpoint -q "$target"; then
+  # It is attached only when the machine runs.
+  for _ in $(seq 150); do
+    ! device="$(find_device)" || break
+    sleep 2
+  done
+  [ -n "$device" ] || fail "the data volume $DATA_VOLUME was not attached within 5 minutes"
+  content="$(wipefs --noheadings --output TYPE "$device")"
+  if [ -z "$content" ]; then
+    # A member that was ready once has data: a new, empty volume in its place must not go unnoticed.
+    if [ -n "${GATE:-}" ]; then
+      gates="$(aws ssm get-parameters --region "$REGION" --names "$GATE" \
+        --query 'length(Parameters)' --output text)" || fail "it is unknown whether $GATE exists"
+      [ "$gates" = 0 ] || EXPECT_DATA=yes
+    fi
+    [ "${EXPECT_DATA:-}" != yes ] ||
+      fail "the data volume $DATA_VOLUME is blank, but this member has had data: restore a snapshot"
+    mkfs.xfs -q "$device"
+  elif [ "$content" != xfs ]; then
+    fail "the data volume $DATA_VOLUME holds $(xargs <<<"$content"), not XFS; it is left alone"
+  fi
+  mkdir -p "$target"
+  mount -t xfs -o noatime "$device" "$target"
 fi
-kind="$(blkid -p -o value -s TYPE "$device" || true)"
-if [ -z "$kind" ]; then
-  mkfs.xfs -q -L mongodb "$device"
-elif [ "$kind" != xfs ]; then
-  echo "the data volume $DATA_VOLUME holds $kind, not XFS" >&2
-  exit 1
-fi
-mkdir -p "$mount"
-grep -q " $mount " /etc/fstab ||
-  echo "UUID=$(blkid -p -o value -s UUID "$device") $mount xfs noatime,nofail,x-systemd.device-timeout=300s 0 0" >>/etc/fstab
-mountpoint -q "$mount" || mount -o noatime "$device" "$mount"
-xfs_growfs "$mount" >/dev/null
-chown mongodb: "$mount"
+xfs_growfs -d "$target" >/dev/null
+# The number of the user may be another one than on the machine that wrote the files.
+[ "$(stat -c %U "$target")" = mongodb ] || chown -R mongodb: "$target"

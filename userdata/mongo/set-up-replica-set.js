@@ -1,55 +1,74 @@
-// Run by mongosh on a member. Passwords come from files: an argument would show in the process list.
-const fs = require("node:fs");
-const { ACCESS_CONTROL, MEMBER_HOST, REPLICA_SET } = process.env;
-const secret = (name) => fs.readFileSync(`/etc/meteor-scale/secrets/${name}`, "utf8");
+// Run by mongosh. Again, it changes nothing but the passwords that have changed.
+/* global connect, print, quit, sleep */
+const fs = require("fs");
+const { REPLICA_SET, MEMBER_HOST, ACCESS_CONTROL } = process.env;
+const secret = (name) => fs.readFileSync(`/etc/meteor-scale/secrets/${name}`, "utf8").trim();
 
-function retry(what, attempt) {
-  let last;
-  for (let tries = 0; tries < 120; tries += 1) {
+function connected() {
+  for (let second = 0; ; second++) {
     try {
-      const result = attempt();
-      if (result) return result;
+      const admin = connect("mongodb://127.0.0.1:27017/admin?directConnection=true");
+      return admin;
     } catch (error) {
-      last = error;
+      if (second === 60) throw new Error(`mongod does not answer: ${error.message}`);
+      sleep(1000);
+    }
+  }
+}
+
+// A set that was initiated before may say so some seconds after mongod answers.
+function becomePrimary(admin) {
+  let reason = "no election took place";
+  for (let second = 0; second < 60; second++) {
+    const hello = admin.hello();
+    if (hello.isWritablePrimary) return;
+    if (!hello.setName) {
+      try {
+        const members = [{ _id: 0, host: MEMBER_HOST }];
+        admin.adminCommand({ replSetInitiate: { _id: REPLICA_SET, members } });
+      } catch (error) {
+        reason = error.message;
+      }
     }
     sleep(1000);
   }
-  throw new Error(`${what}: ${last ? last.message : "not within two minutes"}`);
+  throw new Error(`mongod did not become the primary: ${reason}`);
 }
 
-const local = retry("mongod does not answer", () =>
-  new Mongo("mongodb://127.0.0.1:27017/?directConnection=true").getDB("admin"),
-);
-
-if (!local.hello().setName) {
-  print(`initiating ${REPLICA_SET} with ${MEMBER_HOST}`);
-  const members = [{ _id: 0, host: MEMBER_HOST }];
-  local.runCommand({ replSetInitiate: { _id: REPLICA_SET, members } });
-}
-retry("there is no primary", () => local.hello().isWritablePrimary);
-
-if (ACCESS_CONTROL === "rbac") {
-  const password = secret("ADMIN_PASSWORD");
-  let known = false;
+// Before the first user exists, a connection from the machine itself may create it.
+function authenticate(admin, password) {
+  const refused = (error) => [13, 18].includes(error.code);
   try {
-    known = local.auth("admin", password).ok === 1;
-  } catch {
-    // The first time there is no user yet, and whoever is on the machine may create one.
+    admin.auth("admin", password);
+    return;
+  } catch (error) {
+    if (!refused(error)) throw error;
   }
-  if (!known) {
-    local.createUser({ user: "admin", pwd: password, roles: ["root"] });
-    local.auth("admin", password);
-  }
-  const users = [
-    ["app", "APP_PASSWORD", [{ role: "readWrite", db: "app" }]],
-    ["oplogger", "OPLOG_PASSWORD", [{ role: "read", db: "local" }]],
-  ];
-  for (const [user, name, roles] of users) {
-    if (local.getUser(user)) {
-      local.updateUser(user, { pwd: secret(name), roles });
-    } else {
-      local.createUser({ user, pwd: secret(name), roles });
-    }
+  try {
+    admin.createUser({ user: "admin", pwd: password, roles: ["root"] });
+    admin.auth("admin", password);
+  } catch (error) {
+    if (!refused(error)) throw error;
+    // There is an admin with another password: the key file is what members trust.
+    admin.getSiblingDB("local").auth("__system", secret("KEY_FILE"));
   }
 }
-print(`${REPLICA_SET} is ready: ${MEMBER_HOST}`);
+
+function setUser(admin, user, pwd, roles) {
+  if (admin.getUser(user)) admin.updateUser(user, { pwd, roles });
+  else admin.createUser({ user, pwd, roles });
+}
+
+try {
+  const admin = connected();
+  becomePrimary(admin);
+  if (ACCESS_CONTROL === "rbac") {
+    authenticate(admin, secret("ADMIN_PASSWORD"));
+    setUser(admin, "admin", secret("ADMIN_PASSWORD"), ["root"]);
+    setUser(admin, "app", secret("APP_PASSWORD"), [{ role: "readWrite", db: "app" }]);
+    setUser(admin, "oplogger", secret("OPLOG_PASSWORD"), [{ role: "read", db: "local" }]);
+  }
+} catch (error) {
+  print(error.message);
+  quit(1);
+}
