@@ -78,6 +78,18 @@ export const configKeys = [
 
 export type ConfigKey = (typeof configKeys)[number];
 
+/**
+ * Keys that must be set with --secret. Pulumi.yaml can't say so: a key that it declares secret may not
+ * have a default, and one without a default must be set.
+ */
+export const secretKeys: readonly ConfigKey[] = [
+  "mongoUrl",
+  "mongoOplogUrl",
+  "privateKeyPem",
+  "meteorSettings",
+  "mailUrl",
+];
+
 /** SSM takes 8 KB at most: https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html */
 const parameterLimit = 8192;
 
@@ -104,7 +116,25 @@ export function readConfig(): StackConfig {
   const own = Object.entries(all)
     .filter(([key]) => key.startsWith(prefix))
     .map(([key, value]) => [key.slice(prefix.length), value] as const);
+  refuseSecretsInClear(all, prefix);
   return parseConfig(Object.fromEntries(own), all["aws:region"] ?? process.env["AWS_REGION"]);
+}
+
+/** The CLI names the keys that are encrypted in this variable. */
+function refuseSecretsInClear(all: Record<string, string>, prefix: string): void {
+  const encrypted = JSON.parse(process.env["PULUMI_CONFIG_SECRET_KEYS"] ?? "null") as
+    string[] | null;
+  const inClear = secretKeys.filter(
+    (key) =>
+      !["", "{}"].includes(all[prefix + key] ?? "") && encrypted?.includes(prefix + key) === false,
+  );
+  if (inClear.length > 0) {
+    throw new pulumi.RunError(
+      inClear
+        .map((key) => `${key} is a secret, and is written in clear; set it with --secret`)
+        .join("\n"),
+    );
+  }
 }
 
 /**

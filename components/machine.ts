@@ -138,8 +138,13 @@ export class Machine extends pulumi.ComponentResource {
         deleteBeforeReplace: args.deleteBeforeReplace ?? false,
         // The provider would stop and start the machine instead, all of them at once.
         replaceOnChanges: ["instanceType"],
-        // The look-up finds a newer image every few weeks; machines move when the pin does.
-        ignoreChanges: defaults.amiId === undefined ? ["ami"] : [],
+        ignoreChanges: [
+          // Machines set this tag themselves. The provider's own ignoreTags would hide it from the gate too.
+          "tags.ready",
+          "tagsAll.ready",
+          // The look-up finds a newer image every few weeks; machines move when the pin does.
+          ...(defaults.amiId === undefined ? ["ami"] : []),
+        ],
       },
     );
   }

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
 import type { MockCallArgs, MockResourceArgs, MockResourceResult } from "@pulumi/pulumi/runtime";
 import { parse } from "yaml";
+import { secretKeys } from "../components/config";
 
 /** The project's folder. */
 export const projectFolder = join(__dirname, "..");
@@ -12,7 +13,6 @@ export interface ConfigDeclaration {
   type?: string;
   default?: unknown;
   description?: string;
-  secret?: boolean;
   value?: unknown;
 }
 
@@ -62,10 +62,7 @@ export interface MockRun {
 /** Runs the whole program without an engine, a provider or an account; strict in what it answers. */
 export async function runProgram(stack: string, config: Record<string, string>): Promise<MockRun> {
   const resources: RegisteredResource[] = [];
-  const secretKeys = Object.entries(declaredConfig())
-    .filter(([, { secret }]) => secret)
-    .map(([key]) => qualified(key));
-  pulumi.runtime.setAllConfig(config, secretKeys);
+  pulumi.runtime.setAllConfig(config, secretKeys.map(qualified));
   await pulumi.runtime.setMocks(
     {
       newResource: (args) => newResource(args, resources),

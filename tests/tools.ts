@@ -1,5 +1,7 @@
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync } from "node:fs";
+import { join } from "node:path";
+import { repositoryFolder, toolsFolder } from "../local/paths";
 
 /**
  * Installs the Debian packages of programs that are missing. A check is never skipped for want of one.
@@ -53,4 +55,20 @@ export function run(
     throw new Error(`${program} ${args.join(" ")} ended with ${String(status)}:\n${output}`);
   }
   return output;
+}
+
+/** Hitch 1.8.0, built once by the script that builds it on a balancer. */
+export function builtHitch(): string {
+  const hitch = join(toolsFolder, "hitch-1.8.0");
+  if (!existsSync(hitch)) {
+    const scripts = join(repositoryFolder, "userdata");
+    const install = readFileSync(join(scripts, "balancer/install-balancer.sh"), "utf8");
+    const needs = /install-packages" (autoconf .*)/.exec(install)?.[1] ?? "";
+    run(join(scripts, "machine/install-packages.sh"), ["libev4", ...needs.split(" ")]);
+    mkdirSync(toolsFolder, { recursive: true });
+    const unfinished = `${hitch}.${process.pid}`;
+    run(join(scripts, "balancer/build-hitch.sh"), [unfinished]);
+    renameSync(unfinished, hitch);
+  }
+  return hitch;
 }

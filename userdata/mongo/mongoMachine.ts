@@ -14,15 +14,20 @@ export interface MongoMachineArgs extends MongodConfigArgs {
   gate?: string;
 }
 
-// https://www.mongodb.com/docs/v8.0/administration/tcmalloc-performance/ and, for the last one,
-// https://www.mongodb.com/docs/v8.0/administration/production-notes/. "-": where a container may not set it.
+// https://www.mongodb.com/docs/v8.0/administration/tcmalloc-performance/ and, for swappiness,
+// https://www.mongodb.com/docs/v8.0/administration/production-notes/. mongod warns of less than two maps for
+// each connection, of which it takes 0.8 for each file of LimitNOFILE. "-": where a container may not set it.
 const hugePages = `w- /sys/kernel/mm/transparent_hugepage/enabled - - - - always
 w- /sys/kernel/mm/transparent_hugepage/defrag - - - - defer+madvise
 w- /sys/kernel/mm/transparent_hugepage/khugepaged/max_ptes_none - - - - 0
 `;
 const memory = `-vm.overcommit_memory = 1
 -vm.swappiness = 1
+-vm.max_map_count = 102400
 `;
+
+// Its log and its reports to MongoDB have no place where passwords are set.
+const shell = "mongosh:\n  enableTelemetry: false\n  disableLogging: true\n";
 
 /** A member of the replica set: mongod on a data volume of its own. */
 export function mongoMachine(args: MongoMachineArgs): MachineContents {
@@ -36,6 +41,7 @@ export function mongoMachine(args: MongoMachineArgs): MachineContents {
     },
     files: [
       { path: "/etc/mongod.conf", content: mongodConfig(args) },
+      { path: "/etc/mongosh.conf", content: shell },
       { path: "/etc/sysctl.d/60-mongod.conf", content: memory },
       { path: "/etc/tmpfiles.d/mongod.conf", content: hugePages },
       unit("mongo-data.service"),

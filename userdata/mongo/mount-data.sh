@@ -44,6 +44,6 @@ if ! mountpoint -q "$target"; then
   mkdir -p "$target"
   mount -t xfs -o noatime "$device" "$target"
 fi
-xfs_growfs -d "$target" >/dev/null
+grown="$(xfs_growfs -d "$target" 2>&1)" || fail "the file system on $DATA_VOLUME could not grow: $grown"
 # The number of the user may be another one than on the machine that wrote the files.
 [ "$(stat -c %U "$target")" = mongodb ] || chown -R mongodb: "$target"

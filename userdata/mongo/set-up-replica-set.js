@@ -1,16 +1,24 @@
-// Run by mongosh. Again, it changes nothing but the passwords that have changed.
+// Run by mongosh; again, it only sets the passwords.
 /* global connect, print, quit, sleep */
+const { execFileSync } = require("child_process");
 const fs = require("fs");
 const { REPLICA_SET, MEMBER_HOST, ACCESS_CONTROL } = process.env;
 const secret = (name) => fs.readFileSync(`/etc/meteor-scale/secrets/${name}`, "utf8").trim();
 
+// Recovery after a crash may take minutes; a mongod that dies again and again will not answer.
 function connected() {
   for (let second = 0; ; second++) {
     try {
       const admin = connect("mongodb://127.0.0.1:27017/admin?directConnection=true");
       return admin;
     } catch (error) {
-      if (second === 60) throw new Error(`mongod does not answer: ${error.message}`);
+      const show = ["show", "-p", "NRestarts", "--value", "mongod"];
+      const dies = Number(execFileSync("systemctl", show, { encoding: "utf8" })) >= 2;
+      if (dies || second === 300) {
+        throw new Error(
+          dies ? "mongod dies at its start" : `mongod does not answer: ${error.message}`,
+        );
+      }
       sleep(1000);
     }
   }

@@ -5,8 +5,11 @@ if [ "$ACCESS_CONTROL" = rbac ]; then
   install -m 0400 -o mongodb -g mongodb /etc/meteor-scale/secrets/KEY_FILE /etc/mongod.key
 fi
 # mongod must find itself by its name, whose record may be younger than what the resolver remembers.
+# Cloud-init may write /etc/hosts anew from its template at each boot.
 host="${MEMBER_HOST%:*}"
-grep -qw "$host" /etc/hosts || echo "127.0.0.1 $host" >>/etc/hosts
+for file in /etc/hosts /etc/cloud/templates/hosts.debian.tmpl; do
+  if [ -d "${file%/*}" ] && ! grep -qsF " $host" "$file"; then echo "127.0.0.1 $host" >>"$file"; fi
+done
 systemd-tmpfiles --create /etc/tmpfiles.d/mongod.conf
 /lib/systemd/systemd-sysctl /etc/sysctl.d/60-mongod.conf
 systemctl daemon-reload

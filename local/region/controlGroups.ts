@@ -1,0 +1,132 @@
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+
+/** The folder of all of the region's machines in each hierarchy. */
+const parent = "meteor-scale";
+
+/** A hierarchy of control groups that the computer has mounted. */
+export interface Hierarchy {
+  path: string;
+  /** All hierarchies of version 1 that are not systemd's own have controllers; version 2 has one. */
+  version: 1 | 2;
+  controllers: string[];
+}
+
+/** What a machine may use. */
+export interface Limits {
+  cores: number;
+  /** Bytes. */
+  memory: number;
+}
+
+/** @param mountInfo text of /proc/self/mountinfo */
+export function hierarchies(mountInfo: string): Hierarchy[] {
+  return mountInfo.split("\n").flatMap((line) => {
+    const [before = "", after = ""] = line.split(" - ");
+    const path = before.split(" ")[4] ?? "";
+    const [type, , options = ""] = after.split(" ");
+    return type === "cgroup2" || type === "cgroup"
+      ? [{ path, version: type === "cgroup" ? 1 : 2, controllers: options.split(",") } as const]
+      : [];
+  });
+}
+
+/**
+ * The files of one hierarchy that hold a machine to its limits, by name.
+ *
+ * CPU is a share of every 100 ms, so a machine with one core gets one core's worth of any of them.
+ */
+export function limitFiles(
+  { version, controllers }: Hierarchy,
+  { cores, memory }: Limits,
+): Record<string, string> {
+  const period = 100_000;
+  if (version === 2) {
+    return { "cpu.max": `${cores * period} ${period}`, "memory.max": String(memory) };
+  }
+  return {
+    ...(controllers.includes("cpu")
+      ? { "cpu.cfs_period_us": String(period), "cpu.cfs_quota_us": String(cores * period) }
+      : {}),
+    ...(controllers.includes("memory") ? { "memory.limit_in_bytes": String(memory) } : {}),
+  };
+}
+
+function mounted(): Hierarchy[] {
+  return (
+    hierarchies(readFileSync("/proc/self/mountinfo", "utf8"))
+      // A cpuset has to be filled before anything can join it, and limits nothing here.
+      .filter(({ controllers }) => !controllers.includes("cpuset"))
+  );
+}
+
+/**
+ * Makes a machine's control groups.
+ *
+ * @returns the files into which a process writes itself to join them
+ */
+export function createControlGroups(name: string, limits: Limits): string[] {
+  return mounted().map((hierarchy) => {
+    const folder = join(hierarchy.path, parent, name);
+    mkdirSync(folder, { recursive: true });
+    if (hierarchy.version === 2) {
+      enableControllers(hierarchy.path);
+      enableControllers(join(hierarchy.path, parent));
+    }
+    for (const [file, value] of Object.entries(limitFiles(hierarchy, limits))) {
+      // On a computer with both versions, version 2 has no controllers and none of these files.
+      if (existsSync(join(folder, file))) {
+        writeFileSync(join(folder, file), value);
+      }
+    }
+    return join(folder, "cgroup.procs");
+  });
+}
+
+/** Lets the groups below a folder be limited, as far as version 2 is in charge of it. */
+function enableControllers(folder: string): void {
+  const available = readFileSync(join(folder, "cgroup.controllers"), "utf8").trim().split(" ");
+  for (const controller of ["cpu", "memory"]) {
+    if (available.includes(controller)) {
+      writeFileSync(join(folder, "cgroup.subtree_control"), `+${controller}`);
+    }
+  }
+}
+
+/** Removes a machine's control groups, or those of all machines, whose processes are ending. */
+export async function removeControlGroups(name = ""): Promise<void> {
+  for (const { path } of mounted()) {
+    for (let tries = 0; ; tries += 1) {
+      try {
+        removeTree(join(path, parent, name));
+        break;
+      } catch (error) {
+        // Busy as long as the last process is not quite gone.
+        if (tries === 100) {
+          throw error;
+        }
+        await sleep(50);
+      }
+    }
+  }
+}
+
+function removeTree(folder: string): void {
+  if (!existsSync(folder)) {
+    return;
+  }
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    if (entry.isDirectory()) {
+      removeTree(join(folder, entry.name));
+    }
+  }
+  rmdirSync(folder);
+}

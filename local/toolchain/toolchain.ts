@@ -1,0 +1,36 @@
+import type { ListrTask } from "listr2";
+import { installDebianPackages } from "./debianPackages";
+import { makeMachineImage } from "./machineImage";
+import { installMachineTools } from "./machineTools";
+import { installMoto } from "./moto";
+import { installPulumiCli } from "./pulumiCli";
+import { attempt, type Step } from "./step";
+
+/** Everything that the local region is run with, each part fetched or built once. */
+export function toolchainTasks(
+  signal: AbortSignal,
+  imageInUse: () => boolean,
+  showLines: boolean,
+): ListrTask[] {
+  const part = (title: string, make: (step: Step) => Promise<void>): ListrTask => ({
+    title,
+    task: (_, task) =>
+      attempt(() =>
+        make({
+          signal,
+          progress: (line) => {
+            if (showLines) {
+              task.output = line;
+            }
+          },
+        }),
+      ),
+  });
+  return [
+    part("Debian packages", (step) => installDebianPackages(step)),
+    part("Pulumi CLI", installPulumiCli),
+    part("AWS API (moto)", installMoto),
+    part("Node and MongoDB's shell for the machines", installMachineTools),
+    part("Machine image", (step) => makeMachineImage(step, imageInUse)),
+  ];
+}
