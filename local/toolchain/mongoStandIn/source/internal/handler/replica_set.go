@@ -100,7 +100,13 @@ func (h *Handler) first(ctx context.Context, database, name string) *types.Docum
 
 // replicaSetConfig is nil until replSetInitiate.
 func (h *Handler) replicaSetConfig(ctx context.Context) *types.Document {
-	return h.first(ctx, "local", "system.replset")
+	config := h.replicaSet.Load()
+	if config == nil {
+		config = h.first(ctx, "local", "system.replset")
+		h.replicaSet.Store(config)
+	}
+
+	return config
 }
 
 // memberHost returns the one member's address in a set's configuration.
