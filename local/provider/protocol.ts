@@ -370,7 +370,11 @@ class Service<Context> {
       };
       await definition.update?.(context, work);
       const state = carriedOver(definition, old.values, news.values);
-      response.setProperties(await this.finish(definition, context, request.getId(), news, state));
+      // The state of a creation that did not end well has no outputs yet.
+      const halfMade = definition.outputs.every((key) => old.values[key] === undefined);
+      response.setProperties(
+        await this.finish(definition, context, request.getId(), news, state, halfMade),
+      );
     });
     return response;
   }
@@ -409,18 +413,21 @@ class Service<Context> {
     return response;
   }
 
-  /** The last part of a creation or update: what fails here leaves a resource that the state must know. */
+  /** The last part of a creation or update; what fails here leaves a resource that the state must know. */
   private async finish(
     definition: Resource<Context>,
     context: Context,
     id: string,
     inputs: Properties,
     before: Values,
+    made = true,
   ): Promise<ReturnType<typeof toStruct>> {
     const secrets = secretsOf(definition, inputs);
     let state = before;
     try {
-      await definition.complete?.(context, id, inputs.values);
+      if (made) {
+        await definition.complete?.(context, id, inputs.values);
+      }
       const actual = await definition.read(context, id, before);
       if (actual === undefined) {
         throw new Error(`${id} is gone right after it was made`);
@@ -619,7 +626,13 @@ function stateOf<Context>(
 ): Values {
   const known = new Set([...Object.keys(definition.properties), ...definition.outputs]);
   const merged = Object.fromEntries(
-    Object.entries({ ...before, ...actual }).filter(([key]) => known.has(key)),
+    Object.entries({ ...before, ...actual })
+      .filter(([key]) => known.has(key))
+      .map(([key, value]) => [
+        key,
+        // What means the same is kept as the program wrote it.
+        same(definition.properties[key] ?? {}, before[key], value) ? before[key] : value,
+      ]),
   );
   if (definition.tagged !== true) {
     return merged;
@@ -658,7 +671,7 @@ function importedInputs<Context>(definition: Resource<Context>, state: Values): 
   return Object.fromEntries(
     Object.entries(state).filter(([key, value]) => {
       const property = definition.properties[key];
-      return property !== undefined && property.computed !== true && !isEmpty(value);
+      return property !== undefined && property.noEffect === undefined && !isEmpty(value);
     }),
   );
 }

@@ -47,7 +47,7 @@ export async function runInMachine(
   if (machine.leader === undefined) {
     throw new Error(`${machine.name} is ${machine.state}, so nothing can run in it.`);
   }
-  const enter = ["--all", "--target", String(machine.leader), "--wdns=/root", "--"];
+  const enter = ["--all", "--target", String(machine.leader), "--wd", "--"];
   // The machine's own variables, not those of whoever asks.
   const environment = [
     "env",

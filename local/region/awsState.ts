@@ -78,6 +78,7 @@ export class AwsState {
   private readonly userData = new Map<string, string | undefined>();
   private readonly types = new Map<string, { cores: number; memory: number }>();
   private readonly roles = new Map<string, string>();
+  private readonly coreLimits = new Map<string, number>();
   /** Names of records that were already complained about. */
   private readonly unserved = new Set<string>();
 
@@ -135,6 +136,11 @@ export class AwsState {
     };
   }
 
+  /** Limits a machine to fewer cores than its type has. */
+  limitCores(instanceId: string, cores: number): void {
+    this.coreLimits.set(instanceId, cores);
+  }
+
   /** Tells EC2 that a machine was switched off from inside. */
   async tellStopped(instanceId: string): Promise<void> {
     await this.ec2.send(new StopInstancesCommand({ InstanceIds: [instanceId] }));
@@ -151,10 +157,6 @@ export class AwsState {
     const instanceType = instance.InstanceType ?? "";
     const gone = wantedState(instance.State?.Name) === "terminated";
     const type = gone ? { cores: 1, memory: 0 } : await this.readType(instanceType);
-    const options = instance.CpuOptions;
-    const cores = options?.CoreCount
-      ? options.CoreCount * (options.ThreadsPerCore ?? 1)
-      : type.cores;
     const address = instance.PrivateIpAddress ?? "";
     return {
       ...place,
@@ -172,7 +174,7 @@ export class AwsState {
       securityGroups: (instance.SecurityGroups ?? []).map(({ GroupName }) => GroupName ?? ""),
       role: gone ? undefined : await this.readRole(instance.IamInstanceProfile?.Arn),
       userData: gone ? undefined : await this.readUserData(instanceId),
-      cores: Math.min(cores, type.cores),
+      cores: this.coreLimits.get(instanceId) ?? type.cores,
       memory: type.memory,
     };
   }

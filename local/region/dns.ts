@@ -38,6 +38,8 @@ export function resolverArguments(args: {
     `--addn-hosts=${args.hostsFile}`,
     `--local-ttl=${args.ttl}`,
     `--address=/amazonaws.com/${args.awsApiAddress}`,
+    // Nothing of them is asked elsewhere: they have no addresses of another kind.
+    "--local=/amazonaws.com/",
     // Without an address: every other name does not exist.
     "--address=/#/",
   ];

@@ -2,9 +2,21 @@ import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:f
 import type { Server } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { imageRootFolder, regionFolder, regionReadyFile, regionStatusFile } from "../paths";
-import { AwsState, type MachineSpecification, type RegionState } from "./awsState";
-import { startAwsApi } from "./awsApi";
+import {
+  awsApiUrl,
+  imageRootFolder,
+  regionFolder,
+  regionReadyFile,
+  regionStatusFile,
+} from "../paths";
+import { startProviders } from "../provider/main";
+import {
+  AwsState,
+  type ElasticAddress,
+  type MachineSpecification,
+  type RegionState,
+} from "./awsState";
+import { type AwsChange, startAwsApi } from "./awsApi";
 import { ensureCertificateAuthority } from "./certificateAuthority";
 import { cleanUp } from "./cleanUp";
 import { log, messageOf, type RunningProcess, start } from "./commands";
@@ -32,6 +44,8 @@ import { Volumes } from "./volumes";
 const forwardedPorts = [80, 443];
 /** The region looks again after every change of the AWS API, and after this long in any case. */
 const pollMilliseconds = 2000;
+/** Changes that come so close together are followed in one go. */
+const gatherMilliseconds = 50;
 
 class Region {
   private readonly aws = new AwsState();
@@ -43,8 +57,8 @@ class Region {
   private resolver: { ttl: number; process: RunningProcess } | undefined;
   private readonly written = new Map<string, string>();
   private readonly vpcRanges = new Set<string>();
+  private addresses: ElasticAddress[] = [];
   private firewall = "";
-  private state: RegionState | undefined;
   private changed = false;
   /** Called after the next look that begins. */
   private waiting: (() => void)[] = [];
@@ -64,23 +78,17 @@ class Region {
     mkdirSync(regionFolder, { recursive: true });
     await ensureCertificateAuthority();
     // First, since its port belongs to one region at a time: another one's remains are left alone.
-    this.servers = await startAwsApi(this.files.apiSocket, {
-      changed: () => {
-        this.look();
-      },
-      switchedOff: (ids) => this.switchedOff(ids),
-    });
+    try {
+      this.servers = await startAwsApi(this.files.apiSocket, (change) => this.follows(change));
+    } catch (error) {
+      log(`The AWS API can't be served at ${awsApiUrl}: ${messageOf(error)}.`);
+      process.exit(1);
+    }
     await cleanUp();
     await createRouter();
-    const moto = await startMoto();
-    this.processes.push(moto);
-    void moto.ended.then(() => {
-      if (!this.stopping) {
-        log("moto ended, and with it all that the region knew");
-        void this.stop(1);
-      }
-    });
-    this.processes.push(
+    this.keep("moto", await startMoto());
+    this.keep(
+      "the machines' way to the AWS API",
       await startForward({
         name: "aws-api",
         listen: `${awsApiAddress}:443`,
@@ -90,25 +98,17 @@ class Region {
     );
     this.write(this.files.metadata, "[]");
     const server = join(__dirname, "metadataServer.ts");
-    this.processes.push(
+    const serverArguments = [server, metadataAddress, this.files.metadata];
+    this.keep(
+      "the metadata service",
       await start(
         "metadata",
         ...inside(router, process.execPath, [
-          "--import",
-          require.resolve("tsx"),
-          server,
-          metadataAddress,
-          this.files.metadata,
+          ...["--import", require.resolve("tsx"), ...serverArguments],
         ]),
       ),
     );
-    const provider = join(__dirname, "..", "provider", "main");
-    if (existsSync(`${provider}.ts`)) {
-      const { startProviders } = (await import(provider)) as {
-        startProviders: () => Promise<unknown>;
-      };
-      await startProviders();
-    }
+    await startProviders();
     await this.reconcile();
     writeFileSync(regionReadyFile, "");
     log("the region is ready");
@@ -126,6 +126,8 @@ class Region {
           };
         });
       }
+      // A program makes many changes at once.
+      await sleep(gatherMilliseconds);
       this.changed = false;
       const waiting = this.waiting;
       this.waiting = [];
@@ -154,17 +156,50 @@ class Region {
     });
     this.servers.forEach((server) => server.close());
     const forwards = [...this.forwards.values()].flatMap(({ processes }) => processes);
-    const all = [...this.processes, ...forwards, ...(this.resolver ? [this.resolver.process] : [])];
-    await Promise.allSettled(all.map((each) => each.stop()));
-    await cleanUp();
+    await Promise.allSettled([...this.processes, ...forwards].map((each) => each.stop()));
+    await cleanUp().catch((error: unknown) => {
+      log(messageOf(error));
+    });
     log("the region is down");
     process.exit(exitCode);
   }
 
-  private async switchedOff(ids: string[]): Promise<void> {
+  /** Without any of these the region is none. */
+  private keep(name: string, process: RunningProcess): void {
+    this.processes.push(process);
+    void process.ended.then(() => {
+      if (!this.stopping && this.processes.includes(process)) {
+        log(`${name} ended, so the region goes down`);
+        void this.stop(1);
+      }
+    });
+  }
+
+  /** Follows one change of the AWS API before whoever made it gets an answer. */
+  private async follows({ service, action, form, answer }: AwsChange): Promise<void> {
+    if (service !== "ec2" && service !== "route53") {
+      return;
+    }
+    const cores = Number(form.get("CpuOptions.CoreCount"));
+    if (action === "RunInstances" && cores > 0) {
+      // moto forgets this.
+      const threads = Number(form.get("CpuOptions.ThreadsPerCore") ?? 1);
+      for (const [, id = ""] of answer.matchAll(/<instanceId>(.+?)<\/instanceId>/g)) {
+        this.aws.limitCores(id, cores * threads);
+      }
+    }
+    this.look();
+    if (action === "StopInstances" || action === "TerminateInstances") {
+      // On AWS a machine takes its time to be off, and whoever asked waits for it; moto says at once
+      // that it is.
+      const ids = [...form].filter(([name]) => name.startsWith("InstanceId."));
+      await this.off(ids.map(([, id]) => id));
+    }
+  }
+
+  private async off(ids: string[]): Promise<void> {
     await new Promise<void>((resolve) => {
       this.waiting.push(resolve);
-      this.look();
     });
     await Promise.all(ids.flatMap((id) => this.machines.get(id)?.settled() ?? []));
   }
@@ -179,7 +214,6 @@ class Region {
     if (this.stopping) {
       return;
     }
-    this.state = state;
     for (const { specification, wanted } of state.machines) {
       const known = this.machines.get(specification.instanceId);
       if (known && wanted !== "terminated") {
@@ -189,27 +223,27 @@ class Region {
           specification.instanceId,
           new Machine(specification, {
             changed: (): void => {
+              this.writeStatus();
               this.look();
             },
             poweredOff: (id): void => {
-              void this.aws.tellStopped(id).then(() => {
-                this.look();
+              this.aws.tellStopped(id).catch((error: unknown) => {
+                log(messageOf(error));
               });
             },
           }),
         );
       }
     }
+    this.addresses = state.addresses;
     await this.serveNames(state);
     await this.filter(state);
-    this.write(
-      this.files.metadata,
-      JSON.stringify([...this.machines.values()].map(({ specification }) => specification)),
-    );
+    this.write(this.files.metadata, JSON.stringify(this.addressed()));
+    const addressed = this.addressed();
     for (const { specification, wanted } of state.machines) {
-      // EC2 may already have given an address away whose last machine is still on its way out.
-      if (wanted !== "running" || this.addressIsFree(specification)) {
-        this.machines.get(specification.instanceId)?.want(wanted);
+      const machine = this.machines.get(specification.instanceId);
+      if (machine && (wanted !== "running" || addressed.includes(machine.specification))) {
+        machine.want(wanted);
       }
     }
     await this.forward(state);
@@ -219,14 +253,16 @@ class Region {
         this.machines.delete(id);
       }
     }
-    this.writeStatus(state);
+    this.writeStatus();
   }
 
-  private addressIsFree({ address, instanceId }: MachineSpecification): boolean {
-    return [...this.machines.values()].every(
-      ({ specification }) =>
-        specification.address !== address || specification.instanceId === instanceId,
-    );
+  /**
+   * The machines that have their addresses. EC2 may already have given one away whose last machine is
+   * still on its way out; the next one then waits.
+   */
+  private addressed(): MachineSpecification[] {
+    const all = [...this.machines.values()].map(({ specification }) => specification);
+    return all.filter((each) => all.find(({ address }) => address === each.address) === each);
   }
 
   private async serveNames({ records, machines }: RegionState): Promise<void> {
@@ -245,9 +281,13 @@ class Region {
       }
       return;
     }
-    await this.resolver?.process.stop();
+    if (this.resolver) {
+      this.processes.splice(this.processes.indexOf(this.resolver.process), 1);
+      await this.resolver.process.stop();
+    }
     const args = resolverArguments({ hostsFile: this.files.hosts, ttl, awsApiAddress });
     this.resolver = { ttl, process: await start("dnsmasq", ...inside(router, "dnsmasq", args)) };
+    this.keep("the resolver", this.resolver.process);
   }
 
   private async filter({ machines, rules, addresses }: RegionState): Promise<void> {
@@ -261,10 +301,10 @@ class Region {
     const ruleset = renderFirewall({
       rules,
       vpcRanges: [...this.vpcRanges],
-      machines: [...this.machines.values()].map(({ specification }) => ({
-        id: specification.instanceId,
-        address: specification.address,
-        groups: specification.groupIds,
+      machines: this.addressed().map(({ instanceId, address, groupIds }) => ({
+        id: instanceId,
+        address,
+        groups: groupIds,
       })),
       addresses: addresses.map(({ address, privateAddress }) => ({
         internetAddress: internetAddressOf(address),
@@ -284,9 +324,9 @@ class Region {
     const wanted = new Map(addresses.map((each) => [each.address, each.privateAddress]));
     for (const [address, { target, processes }] of this.forwards) {
       if (wanted.get(address) !== target) {
+        this.forwards.delete(address);
         // With the processes end the connections that they carry.
         await Promise.all(processes.map((each) => each.stop()));
-        this.forwards.delete(address);
       }
     }
     for (const [address, target] of wanted) {
@@ -302,15 +342,22 @@ class Region {
           ),
         );
         this.forwards.set(address, { target, processes });
+        processes.forEach((each) => {
+          void each.ended.then(() => {
+            if (!this.stopping && this.forwards.get(address)?.processes === processes) {
+              log(`${address} does not answer; see logs/forward-${address}-*.log`);
+            }
+          });
+        });
       }
     }
   }
 
-  private writeStatus({ addresses }: RegionState): void {
+  private writeStatus(): void {
     const status: RegionStatus = {
       machines: [...this.machines.values()].map((machine) => {
         const { specification } = machine;
-        const elastic = addresses.find((each) => each.instanceId === specification.instanceId);
+        const elastic = this.addresses.find((each) => each.instanceId === specification.instanceId);
         return {
           name: specification.name,
           role: specification.tags.role,

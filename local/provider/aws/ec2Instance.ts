@@ -95,7 +95,8 @@ const instance = resource<AwsContext, aws.ec2.InstanceArgs, aws.ec2.InstanceStat
         if (changed("userData")) {
           await modify(context, {
             InstanceId: id,
-            UserData: { Value: Buffer.from(now.userData ?? "") },
+            // EC2 takes the text itself here, and moto takes it in Base64.
+            UserData: { Value: Buffer.from(Buffer.from(now.userData ?? "").toString("base64")) },
           });
         }
       });

@@ -619,7 +619,18 @@ const vpcEndpoint = resource<AwsContext, aws.ec2.VpcEndpointArgs, aws.ec2.VpcEnd
     }
     await updateEc2Tags(context, id, tags, obsoleteTags);
   },
-  async delete(context, id) {
+  async delete(context, id, state) {
+    if ((state.routeTableIds?.length ?? 0) > 0) {
+      // moto finds no route to take out of a table that was added later, and then keeps the endpoint.
+      await unlessGone(
+        context.ec2.send(
+          new ec2.ModifyVpcEndpointCommand({
+            VpcEndpointId: id,
+            RemoveRouteTableIds: state.routeTableIds,
+          }),
+        ),
+      );
+    }
     await unlessGone(context.ec2.send(new ec2.DeleteVpcEndpointsCommand({ VpcEndpointIds: [id] })));
     await eventually({ what: `deleting VPC endpoint ${id}`, seconds: 300 }, async () =>
       (await findEndpoint(context, id)) === undefined ? true : undefined,
@@ -837,8 +848,9 @@ function securityGroupRule(
                 SecurityGroupRuleId: id,
                 SecurityGroupRule: {
                   IpProtocol: now.ipProtocol,
-                  FromPort: now.fromPort,
-                  ToPort: now.toPort,
+                  // Both must be given, -1 for every protocol.
+                  FromPort: now.fromPort ?? -1,
+                  ToPort: now.toPort ?? -1,
                   CidrIpv4: now.cidrIpv4,
                   ReferencedGroupId: now.referencedSecurityGroupId,
                   Description: now.description,
