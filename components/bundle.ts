@@ -93,7 +93,7 @@ export interface BundleLocation {
 
 /**
  * A bundle of this computer in a private, encrypted bucket, under its own hash: a release adds an
- * object, and what runs keeps its own until the update has ended.
+ * object. Those of earlier releases stay, until the stack is destroyed.
  */
 export class UploadedBundle extends pulumi.ComponentResource implements BundleLocation {
   readonly address: pulumi.Output<string>;
@@ -126,7 +126,12 @@ export class UploadedBundle extends pulumi.ComponentResource implements BundleLo
         source: new pulumi.asset.FileAsset(args.path),
         serverSideEncryption: "AES256",
       },
-      { parent: this, dependsOn: block },
+      {
+        parent: this,
+        dependsOn: block,
+        // A bundle that is set back has the key of its first time, whose deletion would take it away again.
+        retainOnDelete: true,
+      },
     );
     this.address = pulumi.interpolate`s3://${object.bucket}/${object.key}`;
     this.sha256 = args.sha256;

@@ -36,7 +36,7 @@ export async function waitUntilReady(instanceIds: string[], options: WaitOptions
     const machines = await Promise.all(instanceIds.map((id) => options.read(id)));
     const failed = machines.filter(({ ready }) => ready?.startsWith("failed:"));
     if (failed.length > 0) {
-      throw new pulumi.RunError(failed.map(failure).join("\n"));
+      throw new pulumi.RunError(failures(failed));
     }
     const waiting = machines.filter(({ ready }) => ready !== "true");
     if (waiting.length === 0) {
@@ -51,12 +51,17 @@ export async function waitUntilReady(instanceIds: string[], options: WaitOptions
   }
 }
 
-function failure({ name, instanceId, ready }: Readiness): string {
-  const reason = (ready ?? "").replace(/^failed: /, "").replaceAll("|", "\n  ");
-  return (
-    `${name} (${instanceId}) failed in ${reason}\n` +
-    "What ran before keeps all traffic. Mend the cause, or set back what you changed, and run the update again."
-  );
+/** Hosts are identical, so they mostly fail alike: each reason is told once. */
+function failures(failed: Readiness[]): string {
+  const machines = new Map<string, string[]>();
+  for (const { name, instanceId, ready = "" } of failed) {
+    const reason = ready.replace(/^failed: /, "").replaceAll("|", "\n  ");
+    machines.set(reason, [...(machines.get(reason) ?? []), `${name} (${instanceId})`]);
+  }
+  return [
+    ...[...machines].map(([reason, names]) => `${names.join(", ")} failed in ${reason}`),
+    "What ran before keeps all traffic. Mend the cause, or set back what you changed, and run the update again.",
+  ].join("\n");
 }
 
 function overdue({ name, instanceId, ready }: Readiness, seconds: number): string {

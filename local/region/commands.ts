@@ -4,8 +4,6 @@ import { regionFolder } from "../paths";
 
 /** Every process of the region carries this variable, so that one left over can be found again. */
 export const markerVariable = "METEOR_SCALE_REGION_PROCESS";
-/** execa is an ES module, which only the dynamic import of a CommonJS module can load. */
-const execaModule = import("execa");
 const marker = { [markerVariable]: regionFolder };
 
 /**
@@ -16,7 +14,8 @@ const marker = { [markerVariable]: regionFolder };
  * @throws Error that names the command and quotes its standard error
  */
 export async function run(command: string, args: string[], input = ""): Promise<string> {
-  const { execa } = await execaModule;
+  // An ES module, which only a dynamic import of a CommonJS module can load.
+  const { execa } = await import("execa");
   const result = await execa(command, args, { input, env: marker, reject: false });
   if (result.failed) {
     const reason = result.stderr || result.shortMessage || "";
@@ -45,7 +44,7 @@ export async function start(
   args: string[],
   { env = {}, logFile }: { env?: Record<string, string>; logFile?: string } = {},
 ): Promise<RunningProcess> {
-  const { execa } = await execaModule;
+  const { execa } = await import("execa");
   mkdirSync(join(regionFolder, "logs"), { recursive: true });
   const log = { file: logFile ?? join(regionFolder, "logs", `${name}.log`), append: true } as const;
   const child = execa(command, args, {

@@ -41,6 +41,13 @@ test("the gate stays shut on a machine that failed, and tells its name and its o
   ).rejects.toThrow(/name-of-i-2 \(i-2\) failed in start-meteor: it dies\n {2}bad news/);
 });
 
+test("machines that fail alike are named together, and what to do is told once", async () => {
+  const failed = ["failed: start-meteor: it dies"];
+  await expect(wait({ "i-1": failed, "i-2": failed, "i-3": ["failed: boot"] })).rejects.toThrow(
+    /^name-of-i-1 \(i-1\), name-of-i-2 \(i-2\) failed in start-meteor: it dies\nname-of-i-3 \(i-3\) failed in boot\nWhat ran before keeps all traffic\. [^\n]*$/,
+  );
+});
+
 test("the gate stays shut when the time is over, and tells how far the machine got", async () => {
   await expect(wait({ "i-1": ["starting: install-node"] })).rejects.toThrow(
     /name-of-i-1 \(i-1\) is not ready after 10 s \(readyTimeout\); its last word: starting: install-node/,

@@ -109,14 +109,7 @@ export class Sandbox {
 
   /** HAProxy's statistics of each host: a value of `show stat` by the host's name. */
   statistic(column: string): Record<string, string> {
-    const [head = "", ...lines] = this.runtime("show stat").trim().split("\n");
-    const index = head.split(",").indexOf(column);
-    return Object.fromEntries(
-      lines
-        .map((line) => line.split(","))
-        .filter(([proxy, server]) => proxy === "apps" && server !== "BACKEND")
-        .map((values) => [values[1] ?? "", values[index] ?? ""]),
-    );
+    return readStatistic(this.runtime("show stat"), column);
   }
 
   /** A TLS connection to port 443, as a client elsewhere would have it. */
@@ -196,6 +189,18 @@ export class Sandbox {
     });
     return { socket, headers: response.headers };
   }
+}
+
+/** One column of what HAProxy answers to `show stat`, by the host's name. */
+export function readStatistic(table: string, column: string): Record<string, string> {
+  const [head = "", ...lines] = table.trim().split("\n");
+  const index = head.split(",").indexOf(column);
+  return Object.fromEntries(
+    lines
+      .map((line) => line.split(","))
+      .filter(([proxy, server]) => proxy === "apps" && server !== "BACKEND")
+      .map((values) => [values[1] ?? "", values[index] ?? ""]),
+  );
 }
 
 /** What comes back when a text is written to an upgraded socket. */

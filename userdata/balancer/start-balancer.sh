@@ -7,10 +7,12 @@ systemctl enable --quiet haproxy stud update-certificate.timer
 # HAProxy may run with its package's configuration.
 systemctl restart haproxy stud update-certificate.timer
 status() { curl -ks -o /dev/null --max-time 5 -w '%{http_code}' "$1" || true; }
+# Every slot counts as up, even one without a host, until it was asked for the first time.
+checked() { ! echo show stat | socat - /run/haproxy/admin.sock | grep -q '^apps,.*,UP [0-9]'; }
 for _ in $(seq 30); do
   https="$(status https://127.0.0.1/)"
   http="$(status http://127.0.0.1/)"
-  if [ "$https" != 000 ] && [ "$http" = 301 ]; then exit 0; fi
+  if [ "$https" != 000 ] && [ "$http" = 301 ] && checked; then exit 0; fi
   sleep 1
 done
 journalctl -u haproxy -u stud -o cat --no-pager -n 4

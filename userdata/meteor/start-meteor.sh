@@ -7,7 +7,9 @@ systemctl start meteor
 answers=0
 for _ in $(seq 120); do
   if [ "$(systemctl show -p NRestarts --value meteor)" -ge 2 ]; then
-    journalctl -u meteor -o cat --no-pager -n 12 | grep -v '^meteor.service' | tail -n 4
+    # What it said, without systemd's words and where in the code it was.
+    journalctl -u meteor -o cat --no-pager -n 40 |
+      grep -vE '^(meteor\.service|Started|Node\.js v|[[:space:]]+at |$)' | tail -n 3
     echo "the application's process dies" >&2
     exit 1
   fi

@@ -1,0 +1,113 @@
+import { findMachine } from "../../../local/region/access";
+import { eventually, inMachine } from "../machines";
+import { Browser, type WhoAmI } from "./browser";
+import { type Stack, statistic, upStack } from "./stack";
+
+jest.setTimeout(180_000);
+
+let stack: Stack;
+let browser: Browser;
+
+beforeAll(async () => {
+  stack = await upStack();
+}, 300_000);
+
+beforeEach(() => {
+  browser = new Browser(stack);
+});
+
+afterEach(() => {
+  browser.close();
+});
+
+/** What a machine's power failing for a moment does. */
+async function crash(name: string): Promise<void> {
+  const { leader = 0 } = findMachine(name);
+  process.kill(leader, "SIGKILL");
+  await eventually(() => {
+    expect(findMachine(name).leader).not.toBe(leader);
+    inMachine(name, "systemctl is-system-running --wait");
+  }, 60);
+}
+
+async function everyHostServes(): Promise<void> {
+  await eventually(async () => {
+    for (const host of ["host1", "host2", "host3"]) {
+      browser.cookie = host;
+      expect(await browser.whoami()).toMatchObject({ host });
+    }
+  }, 60);
+}
+
+test("a host that crashes is passed over, and takes its sessions again when it is back", async () => {
+  browser.cookie = "host2";
+  expect((await browser.whoami()).host).toBe("host2");
+  process.kill(findMachine("host2").leader ?? 0, "SIGKILL");
+  await eventually(async () => {
+    const { host } = await browser.whoami();
+    // The balancer tells the browser where it belongs now.
+    expect(browser.cookie).toBe(host);
+    expect(host).not.toBe("host2");
+  });
+  await everyHostServes();
+});
+
+test("an application whose process dies is started again", async () => {
+  browser.cookie = "host1";
+  const { pid } = await browser.whoami();
+  inMachine("host1", "systemctl kill --signal=KILL meteor");
+  await everyHostServes();
+  browser.cookie = "host1";
+  expect((await browser.whoami()).pid).not.toBe(pid);
+});
+
+test.each(["reboot", "crash"])("the balancer comes back by itself after a %s", async (kind) => {
+  const session = await browser.connect("websocket");
+  if (kind === "crash") {
+    await crash("balancer");
+  } else {
+    inMachine("balancer", "systemctl reboot");
+  }
+  await eventually(() => {
+    expect(session.connected).toBe(false);
+  });
+  await everyHostServes();
+  // The page's own connection is back too.
+  await eventually(() => {
+    expect(session.connected).toBe(true);
+  }, 60);
+  await eventually(() => {
+    expect(statistic("status")).toMatchObject({ host1: "UP", host8: "DOWN" });
+  });
+});
+
+test.each(["crash", "reboot"])(
+  "Mongo comes back by itself after a %s, with its data, and hosts follow its oplog again",
+  async (kind) => {
+    const client = await browser.connect("websocket");
+    client.subscribe("tasks");
+    const before = String(await client.call("tasks.insert", "before Mongo went"));
+    if (kind === "crash") {
+      await crash("mongo1");
+    } else {
+      inMachine("mongo1", "systemctl reboot");
+      await new Promise((resolve) => setTimeout(resolve, 3000));
+    }
+    const other = new Browser(stack);
+    try {
+      const { host } = (await client.call("whoami")) as WhoAmI;
+      other.cookie = host === "host3" ? "host1" : "host3";
+      const through = await other.connect("websocket");
+      const after = await eventually(() => through.call("tasks.insert", "after it came back"), 90);
+      await eventually(() => {
+        const known = client.documents("tasks");
+        expect(known.has(before)).toBe(true);
+        expect(known.has(String(after))).toBe(true);
+      }, 60);
+      await client.call("tasks.remove", before);
+      await client.call("tasks.remove", String(after));
+    } finally {
+      other.close();
+    }
+  },
+);
