@@ -130,6 +130,8 @@ export class Machine {
       ...["systemd-nspawn", "--quiet", "--boot", "--settings=no", `--directory=${root}`],
       ...[`--machine=${this.id}`, `--hostname=${hostName.replace(/\..*/, "")}`],
       `--network-namespace-path=${namespacePath(namespacePrefix + this.id)}`,
+      // As on EC2, its own network is its own: a NAT machine sets rules and settings in it.
+      "--capability=CAP_NET_ADMIN",
       ...["--register=no", "--keep-unit", "--link-journal=no"],
       ...["--resolv-conf=off", "--timezone=off", "--console=read-only"],
     ];
@@ -137,7 +139,7 @@ export class Machine {
     const shell = 'while [ "$1" != -- ]; do echo 0 > "$1"; shift; done; shift; exec "$@"';
     const process = await start(this.id, "sh", ["-c", shell, "sh", ...joinFiles, "--", ...nspawn], {
       logFile: join(this.folder, "console.log"),
-      env: { EXIT_ON_REBOOT: "1" },
+      env: { EXIT_ON_REBOOT: "1", SYSTEMD_NSPAWN_API_VFS_WRITABLE: "network" },
     });
     this.process = process;
     void process.ended.then(({ exitCode, signal }) => {

@@ -8,6 +8,9 @@ import { run, type RunningProcess, start } from "./commands";
  *   computer ── loopback forwards ── router ──┬── machine
  *                                      │      ├── machine
  *                                  internet   └── …
+ *
+ * Route tables are not followed: a machine reaches its VPC and the AWS API, and nothing else, whatever its
+ * subnet's routes say. So a NAT machine comes up and is ready, but nobody sends anything through it.
  */
 
 /** Start of the names of all of the region's namespaces. */

@@ -12,7 +12,7 @@ const basePackages = [
   ...["systemd", "systemd-sysv", "udev", "dbus", "libpam-systemd", "libnss-myhostname"],
   ...["cloud-init", "ca-certificates", "curl", "iproute2", "less", "procps", "python3", "tzdata"],
   // These are the machines' own, there from the start so that a change of a script costs less.
-  ...["awscli", "haproxy", "openssl", "socat", "xfsprogs"],
+  ...["awscli", "haproxy", "nftables", "openssl", "socat", "xfsprogs"],
 ];
 /** Saves a third of the image, and nothing that runs reads them. */
 const leftOut = ["doc", "info", "locale", "man"].map((kind) => `/usr/share/${kind}/*`);
