@@ -72,9 +72,11 @@ interface Row {
 
 const vpc = "aws:ec2/vpc:Vpc";
 const subnet = "aws:ec2/subnet:Subnet";
+const route = "aws:ec2/route:Route";
 const routeTable = "aws:ec2/routeTable:RouteTable";
 const group = "aws:ec2/securityGroup:SecurityGroup";
 const eip = "aws:ec2/eip:Eip";
+const natGateway = "aws:ec2/natGateway:NatGateway";
 const role = "aws:iam/role:Role";
 const bucket = "aws:s3/bucket:Bucket";
 const instance = "aws:ec2/instance:Instance";
@@ -131,16 +133,16 @@ const rows: Row[] = [
     change: () => ({ tags: { Name: "another" } }),
   },
   {
-    type: "aws:ec2/natGateway:NatGateway",
+    type: natGateway,
     inputs: (made) => ({ subnetId: made(subnet).id, allocationId: made(eip).id }),
     change: () => ({ tags: { Name: "nat" } }),
   },
   {
-    type: "aws:ec2/route:Route",
+    type: route,
     inputs: (made) => ({
       routeTableId: made(routeTable).id,
       destinationCidrBlock: "0.0.0.0/0",
-      natGatewayId: made("aws:ec2/natGateway:NatGateway").id,
+      natGatewayId: made(natGateway).id,
     }),
     change: (made) => ({
       natGatewayId: undefined,
@@ -290,9 +292,24 @@ const rows: Row[] = [
       instanceType: "c5.large",
       cpuOptions: { coreCount: 1, threadsPerCore: 1 },
       subnetId: made(subnet).id,
+      sourceDestCheck: false,
       disableApiTermination: true,
     }),
-    change: () => ({ disableApiTermination: false }),
+    change: () => ({ sourceDestCheck: true, disableApiTermination: false }),
+  },
+  {
+    type: route,
+    name: "through a machine",
+    inputs: (made) => ({
+      routeTableId: made(routeTable, "second").id,
+      destinationCidrBlock: "0.0.0.0/0",
+      networkInterfaceId: made(instance, "second").state["primaryNetworkInterfaceId"],
+    }),
+    change: (made) => ({
+      networkInterfaceId: made(instance).state["primaryNetworkInterfaceId"],
+    }),
+    absent: ["instanceId", "instanceOwnerId"],
+    importId: ({ inputs }) => `${String(inputs["routeTableId"])}_0.0.0.0/0`,
   },
   {
     type: attachment,
@@ -893,6 +910,37 @@ describe("machines behave as on EC2", () => {
     expect((await engineOf("aws:").read(address))?.state["instance"]).toBe(two.id);
     await engineOf("aws:").delete(first);
     expect((await engineOf("aws:").read(address))?.state["instance"]).toBe(two.id);
+  });
+
+  test("a route turns from a gateway to a machine and back, and stays the same one", async () => {
+    const one = await machine({ sourceDestCheck: false });
+    const address = await create(eip, { domain: "vpc" });
+    const gateway = await create(natGateway, {
+      subnetId: network.subnet.id,
+      allocationId: address.id,
+    });
+    const table = await create(routeTable, { vpcId: network.vpc.id });
+    const toGateway = {
+      routeTableId: table.id,
+      destinationCidrBlock: "0.0.0.0/0",
+      natGatewayId: gateway.id,
+    };
+    const toMachine = {
+      routeTableId: table.id,
+      destinationCidrBlock: "0.0.0.0/0",
+      networkInterfaceId: one.state["primaryNetworkInterfaceId"],
+    };
+    let turned = await create(route, toGateway);
+    for (const [news, target] of [
+      [toMachine, { networkInterfaceId: toMachine.networkInterfaceId }],
+      [toGateway, { natGatewayId: gateway.id, networkInterfaceId: "" }],
+    ] as const) {
+      expect((await engineOf("aws:").diff(turned, news)).replaces).toEqual([]);
+      turned = await engineOf("aws:").update(turned, news);
+      expect(turned.state).toMatchObject(target);
+      expect(await engineOf("aws:").read(turned)).toEqual(turned);
+      expect((await engineOf("aws:").diff(turned, news)).changes).toEqual([]);
+    }
   });
 
   test("a machine that is gone is found to be gone", async () => {

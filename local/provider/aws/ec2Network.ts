@@ -379,7 +379,8 @@ const route = resource<AwsContext, aws.ec2.RouteArgs, aws.ec2.RouteState>({
         destinationCidrBlock: destination,
         gatewayId: it.GatewayId,
         natGatewayId: it.NatGatewayId,
-        networkInterfaceId: it.NetworkInterfaceId,
+        // Where the route turned to something else, what it was is not to stay.
+        networkInterfaceId: it.NetworkInterfaceId ?? "",
         origin: it.Origin,
         state: it.State,
         instanceId: it.InstanceId,
