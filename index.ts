@@ -8,6 +8,7 @@ import { lookUpInstanceType } from "./components/instanceType";
 import type { MachineDefaults } from "./components/machine";
 import { MeteorPool, meteorPort } from "./components/meteorPool";
 import { MongoReplicaSet } from "./components/mongoReplicaSet";
+import { NatInstance } from "./components/natInstance";
 import { Network } from "./components/network";
 import { Secrets } from "./components/secrets";
 
@@ -54,7 +55,20 @@ export = async (): Promise<Record<string, unknown>> => {
     allowedCidrs: config.allowedCidrs,
     meteorPort,
     mongo: config.mongo.kind === "machines",
+    natClients: config.nat === "instance" ? network.privateSubnetRange : undefined,
   });
+  if (firewall.natGroupId !== undefined) {
+    const nat = new NatInstance("nat", {
+      defaults,
+      parameterPath,
+      vpcCidr: config.vpcCidr,
+      subnetId: network.publicSubnetId,
+      securityGroupId: firewall.natGroupId,
+      readyTimeoutSeconds: config.readyTimeout,
+      dependsOn: [...network.ready, ...firewall.rules],
+    });
+    network.routeOut({ networkInterfaceId: nat.networkInterfaceId }, nat.gate);
+  }
   const reachable = [...network.ready, ...firewall.rules];
 
   const mongo =

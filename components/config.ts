@@ -165,7 +165,7 @@ export function parseConfig(
     vpcCidr: readVpcCidr(reader),
     availabilityZone: readZone(reader, region),
     allowedCidrs: readAllowedCidrs(reader),
-    nat: reader.oneOf("nat", ["gateway", "none"]) as Nat,
+    nat: reader.oneOf<Nat>("nat", ["gateway", "instance", "none"]),
     amiId: readAmi(reader),
     sessionManager: reader.boolean("sessionManager"),
     protectData: reader.boolean("protectData"),

@@ -9,6 +9,8 @@ export interface FirewallArgs {
   meteorPort: number;
   /** Whether the stack has Mongo machines of its own. */
   mongo: boolean;
+  /** The range of the machines that reach the internet through a NAT instance, where there is one. */
+  natClients?: string;
 }
 
 /** Where a rule lets traffic come from or go to. */
@@ -25,6 +27,7 @@ export class Firewall extends pulumi.ComponentResource {
   readonly balancerGroupId: pulumi.Output<string>;
   readonly meteorGroupId: pulumi.Output<string>;
   readonly mongoGroupId: pulumi.Output<string> | undefined;
+  readonly natGroupId: pulumi.Output<string> | undefined;
   /** Machines wait for these, so that none starts behind a closed door. */
   readonly rules: pulumi.Resource[] = [];
 
@@ -58,6 +61,12 @@ export class Firewall extends pulumi.ComponentResource {
       this.allowDownloads(mongo);
       this.mongoGroupId = mongo.id;
     }
+    if (args.natClients !== undefined) {
+      const nat = this.group("nat", "NAT: passes on what leaves the private subnet", args);
+      this.allowIn(nat, "anything", { cidr: args.natClients });
+      this.allowOut(nat, "anywhere", { cidr: "0.0.0.0/0" });
+      this.natGroupId = nat.id;
+    }
     this.registerOutputs({});
   }
 
@@ -77,7 +86,7 @@ export class Firewall extends pulumi.ComponentResource {
     this.allowOut(group, "https", { cidr: "0.0.0.0/0" }, 443);
   }
 
-  private allowIn(group: Group, what: string, from: Peer, port: number): void {
+  private allowIn(group: Group, what: string, from: Peer, port?: number): void {
     this.rules.push(
       new aws.vpc.SecurityGroupIngressRule(
         ruleName(group.name, "in", what, from),

@@ -44,6 +44,8 @@ export interface MachineArgs {
   secretsPath?: string;
   /** What its role may do, beside reading its secrets and telling that it is ready. */
   permissions?: Permission[];
+  /** False for a machine that passes on what others send. Default: true. */
+  sourceDestCheck?: boolean;
   /** For a machine whose volume can't be attached twice. Default: false. */
   deleteBeforeReplace?: boolean;
   /** What must be there before the machine starts. */
@@ -119,6 +121,7 @@ export class Machine extends pulumi.ComponentResource {
         subnetId: args.subnetId,
         vpcSecurityGroupIds: args.securityGroupIds,
         iamInstanceProfile: profile.name,
+        sourceDestCheck: args.sourceDestCheck,
         userData: pulumi
           .output(args.contents)
           .apply((contents) => cloudConfig(args.machine, withCommon(contents, common))),

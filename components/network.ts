@@ -21,6 +21,10 @@ export function subnetRanges(vpcCidr: string): string[] {
 /** How the machines without a public address reach what they download. */
 export type Nat = "gateway" | "instance" | "none";
 
+/** What the private subnet's default route leads to. */
+export type WayOut =
+  { natGatewayId: pulumi.Input<string> } | { networkInterfaceId: pulumi.Input<string> };
+
 export interface NetworkArgs {
   /** Range of the VPC, /16 to /25. A change replaces everything. */
   vpcCidr: string;
@@ -28,25 +32,30 @@ export interface NetworkArgs {
   availabilityZone: string;
   /** The AWS region. */
   region: string;
+  /** `gateway` is made here; for `instance` the private subnet has no way out until `routeOut` is told one. */
   nat: Nat;
 }
 
 /**
  * A VPC with a public subnet for the balancer and a private one for Meteor and Mongo, in one zone.
  *
- * Cost: the NAT gateway, about 33 USD a month and 0.045 USD a GB; the rest is free.
+ * Cost: the NAT gateway, where there is one, about 33 USD a month and 0.045 USD a GB; the rest is free.
  */
 export class Network extends pulumi.ComponentResource {
   readonly vpcId: pulumi.Output<string>;
   readonly publicSubnetId: pulumi.Output<string>;
   readonly privateSubnetId: pulumi.Output<string>;
+  readonly privateSubnetRange: string;
   readonly zoneId: pulumi.Output<string>;
-  /** The way out of the private subnet; a NAT instance adds its own. */
-  readonly privateRouteTableId: pulumi.Output<string>;
-  /** What a machine needs before it can download anything. */
+  /** What a machine needs before it can download anything; `routeOut` adds to it. */
   readonly ready: pulumi.Resource[];
+  private readonly privateRouteTableId: pulumi.Output<string>;
 
-  constructor(name: string, args: NetworkArgs, options?: pulumi.ComponentResourceOptions) {
+  constructor(
+    private readonly name: string,
+    args: NetworkArgs,
+    options?: pulumi.ComponentResourceOptions,
+  ) {
     super("meteor-scale:network:Network", name, {}, options);
     const parent = { parent: this };
     const [publicRange, privateRange] = subnetRanges(args.vpcCidr) as [string, string];
@@ -95,8 +104,10 @@ export class Network extends pulumi.ComponentResource {
       parent,
     );
     this.ready = [publicRoute, publicRoutes.association, privateRoutes.association, storage];
+    this.privateRouteTableId = privateRoutes.table.id;
     if (args.nat === "gateway") {
-      this.ready.push(natGateway(name, publicSubnet.id, privateRoutes.table.id, publicRoute, this));
+      const nat = natGateway(name, publicSubnet.id, publicRoute, this);
+      this.routeOut({ natGatewayId: nat.id }, nat);
     }
 
     const zone = new aws.route53.Zone(
@@ -108,9 +119,23 @@ export class Network extends pulumi.ComponentResource {
     this.vpcId = vpc.id;
     this.publicSubnetId = publicSubnet.id;
     this.privateSubnetId = privateSubnet.id;
-    this.privateRouteTableId = privateRoutes.table.id;
+    this.privateSubnetRange = privateRange;
     this.zoneId = zone.zoneId;
     this.registerOutputs({ vpcId: this.vpcId });
+  }
+
+  /**
+   * Leads what leaves the private subnet, once `dependsOn` is there. A table has one default route, so it
+   * is the same one for every way out: it turns from the old one to the new one in one step.
+   */
+  routeOut(to: WayOut, dependsOn: pulumi.Resource): void {
+    this.ready.push(
+      new aws.ec2.Route(
+        `${this.name}-private-route`,
+        { routeTableId: this.privateRouteTableId, destinationCidrBlock: "0.0.0.0/0", ...to },
+        { parent: this, dependsOn },
+      ),
+    );
   }
 }
 
@@ -132,19 +157,13 @@ function routeTable(
 function natGateway(
   name: string,
   subnetId: pulumi.Output<string>,
-  routeTableId: pulumi.Output<string>,
   publicRoute: pulumi.Resource,
   parent: pulumi.Resource,
-): aws.ec2.Route {
+): aws.ec2.NatGateway {
   const address = new aws.ec2.Eip(`${name}-nat-address`, { domain: "vpc" }, { parent });
-  const nat = new aws.ec2.NatGateway(
+  return new aws.ec2.NatGateway(
     `${name}-nat`,
     { subnetId, allocationId: address.id },
     { parent, dependsOn: publicRoute },
-  );
-  return new aws.ec2.Route(
-    `${name}-private-route`,
-    { routeTableId, destinationCidrBlock: "0.0.0.0/0", natGatewayId: nat.id },
-    { parent },
   );
 }

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
+import type { RegisterResourceRequest } from "@pulumi/pulumi/proto/resource_pb";
 import type { MockCallArgs, MockResourceArgs, MockResourceResult } from "@pulumi/pulumi/runtime";
 import { parse } from "yaml";
 import { secretKeys } from "../components/config";
@@ -52,6 +53,8 @@ export interface RegisteredResource {
   type: string;
   name: string;
   inputs: Record<string, unknown>;
+  /** Names of the resources that must be there first. */
+  dependsOn: string[];
 }
 
 export interface MockRun {
@@ -62,16 +65,17 @@ export interface MockRun {
 /** Runs the whole program without an engine, a provider or an account; strict in what it answers. */
 export async function runProgram(stack: string, config: Record<string, string>): Promise<MockRun> {
   const resources: RegisteredResource[] = [];
+  const dependencies = new Map<string, string[]>();
   pulumi.runtime.setAllConfig(config, secretKeys.map(qualified));
   await pulumi.runtime.setMocks(
     {
-      newResource: (args) => newResource(args, resources),
+      newResource: (args) => newResource(args, resources, dependencies),
       call: answer,
     },
     "meteor-scale",
     stack,
   );
-  acceptHooks();
+  completeMonitor(dependencies);
   const program = await import("../index");
   const registered = await program.default();
   // Waits for what is still on its way.
@@ -82,25 +86,42 @@ export async function runProgram(stack: string, config: Record<string, string>):
   return { resources, outputs };
 }
 
-/** Mocks know no hooks: what a hook does is tested by itself. */
-function acceptHooks(): void {
+/**
+ * Mocks know no hooks, for what a hook does is tested by itself; and are not told of dependencies, which
+ * are written down here.
+ */
+function completeMonitor(dependencies: Map<string, string[]>): void {
   const monitor = pulumi.runtime.getMonitor() as unknown as {
     registerResourceHook: (
       request: unknown,
       callback: (error: null, response: object) => void,
     ) => void;
+    registerResource: (request: RegisterResourceRequest, callback: unknown) => Promise<void>;
   };
   monitor.registerResourceHook = (_request, callback): void => {
     callback(null, {});
   };
+  const register = monitor.registerResource.bind(monitor);
+  monitor.registerResource = (request, callback): Promise<void> => {
+    dependencies.set(
+      `${request.getType()} ${request.getName()}`,
+      request.getDependenciesList().map((urn) => urn.slice(urn.lastIndexOf("::") + 2)),
+    );
+    return register(request, callback);
+  };
 }
 
-function newResource(args: MockResourceArgs, resources: RegisteredResource[]): MockResourceResult {
+function newResource(
+  args: MockResourceArgs,
+  resources: RegisteredResource[],
+  dependencies: Map<string, string[]>,
+): MockResourceResult {
   const inputs = args.inputs as Record<string, unknown>;
   if (resources.some(({ type, name }) => type === args.type && name === args.name)) {
     throw new Error(`two resources of type ${args.type} are named ${args.name}`);
   }
-  resources.push({ type: args.type, name: args.name, inputs: revealed(inputs) });
+  const dependsOn = dependencies.get(`${args.type} ${args.name}`) ?? [];
+  resources.push({ type: args.type, name: args.name, inputs: revealed(inputs), dependsOn });
   return { id: `${args.name}-id`, state: { ...inputs, ...computed(args) } };
 }
 

@@ -96,6 +96,91 @@ test("the paths through the firewall are these and no others", async () => {
   expect(rules.sort()).toMatchSnapshot();
 });
 
+describe("a NAT instance", () => {
+  const withNat = { nat: "instance", hostCount: 1 };
+
+  test("takes the place of the gateway and its address", async () => {
+    const result = await run(withNat);
+    expect(ofType(result, "aws:ec2/natGateway:NatGateway")).toEqual([]);
+    expect(ofType(result, "aws:ec2/eip:Eip").map(({ name }) => name)).toEqual(["balancer-address"]);
+    expect([...instances(result).keys()].sort()).toEqual(["balancer", "host1", "mongo1", "nat"]);
+  });
+
+  test("is a machine of the public subnet that may pass on what others send", async () => {
+    const machines = instances(await run(withNat));
+    expect(machines.get("nat")).toMatchObject({
+      subnetId: "network-public-id",
+      vpcSecurityGroupIds: ["firewall-nat-id"],
+      sourceDestCheck: false,
+      instanceType: "t3.micro",
+    });
+    for (const name of ["balancer", "host1", "mongo1"]) {
+      expect(machines.get(name)).not.toHaveProperty("sourceDestCheck");
+    }
+  });
+
+  test("is reached from the private subnet only", async () => {
+    const result = await run(withNat);
+    const rulesOf = (type: string): unknown[] =>
+      ofType(result, type)
+        .filter(({ inputs }) => inputs["securityGroupId"] === "firewall-nat-id")
+        .map(({ inputs }) => [inputs["cidrIpv4"], inputs["ipProtocol"], inputs["fromPort"]]);
+    const ingress = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule";
+    const egress = "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule";
+    const [privateSubnet] = ofType(result, "aws:ec2/subnet:Subnet").filter(
+      ({ name }) => name === "network-private",
+    );
+    expect(rulesOf(ingress)).toEqual([[privateSubnet?.inputs["cidrBlock"], "-1", undefined]]);
+    expect(rulesOf(egress)).toEqual([["0.0.0.0/0", "-1", undefined]]);
+  });
+
+  test("translates the addresses of the stack's own VPC", async () => {
+    const machines = instances(await run({ ...withNat, vpcCidr: "172.16.0.0/20" }));
+    expect(machines.get("nat")?.["userData"]).toContain("ip saddr 172.16.0.0/20 masquerade");
+  });
+
+  test("carries the private subnet's route once it is ready, and the others start behind that", async () => {
+    const result = await run(withNat);
+    const named = (name: string): RegisteredResource | undefined =>
+      result.resources.find((resource) => resource.name === name);
+    expect(named("nat-gate-live")?.inputs).toMatchObject({
+      name: "/meteor-scale/test/gates/nat",
+      insecureValue: "nat-instance-id",
+    });
+    expect(named("network-private-route")).toMatchObject({
+      inputs: {
+        routeTableId: "network-private-routes-id",
+        destinationCidrBlock: "0.0.0.0/0",
+        networkInterfaceId: "eni-nat-instance",
+      },
+      dependsOn: expect.arrayContaining(["nat-gate-live"]) as unknown,
+    });
+    for (const name of ["mongo-member1-instance", "meteor-host1-instance", "balancer-instance"]) {
+      expect(named(name)?.dependsOn).toContain("network-private-route");
+    }
+    const own = named("nat-instance")?.dependsOn;
+    expect(own).toEqual(
+      expect.arrayContaining(["network-public-route", "firewall-nat-out-anywhere-0.0.0.0/0"]),
+    );
+    expect(own).not.toContain("network-private-route");
+  });
+});
+
+test("the private subnet has one route out by the same name, whatever it leads to, or none", async () => {
+  const routes = async (values: Record<string, unknown>): Promise<unknown[]> =>
+    ofType(await run({ hostCount: 1, ...values }), "aws:ec2/route:Route")
+      .filter(({ name }) => name !== "network-public-route")
+      .map(({ name, inputs: { natGatewayId, networkInterfaceId } }) => [
+        name,
+        natGatewayId ?? networkInterfaceId,
+      ]);
+  expect(await routes({})).toEqual([["network-private-route", "network-nat-id"]]);
+  expect(await routes({ nat: "instance" })).toEqual([
+    ["network-private-route", "eni-nat-instance"],
+  ]);
+  expect(await routes({ nat: "none", amiId: "ami-0123456789abcdef0" })).toEqual([]);
+});
+
 test("no group carries rules of its own, and no rule opens SSH", async () => {
   const result = await run();
   for (const { inputs } of ofType(result, "aws:ec2/securityGroup:SecurityGroup")) {

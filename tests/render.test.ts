@@ -17,8 +17,14 @@ beforeAll(async () => {
     "/usr/bin/systemd-analyze": "systemd",
     "/usr/sbin/haproxy": "haproxy",
     "/usr/sbin/hitch": "hitch",
+    "/usr/sbin/nft": "nftables",
   });
-  const config = { "aws:region": "eu-central-1", bundle: sampleBundle(), hostCount: 2 };
+  const config = {
+    "aws:region": "eu-central-1",
+    bundle: sampleBundle(),
+    hostCount: 2,
+    nat: "instance",
+  };
   machines = await render("rendered", out, { ...config, rootUrl: "https://app.example.com" });
 });
 
@@ -35,7 +41,7 @@ function files(): { machine: string; path: string; copy: string }[] {
 }
 
 test("every machine is rendered, each file as the machine gets it", () => {
-  expect(machines.sort()).toEqual(["balancer", "host1", "host2", "mongo1"]);
+  expect(machines.sort()).toEqual(["balancer", "host1", "host2", "mongo1", "nat"]);
   const texts = files()
     .filter(({ machine }) => machine !== "host2")
     .sort((a, b) => (a.copy < b.copy ? -1 : 1))
@@ -93,6 +99,12 @@ test("systemd reads every unit without a complaint", () => {
     .split("\n")
     .filter((line) => copies.some((copy) => line.startsWith(copy)));
   expect({ status, complaints }).toEqual({ status: 0, complaints: [] });
+});
+
+test("nft takes the NAT machine's rules", () => {
+  const rules = join(out, "nat/files/etc/nftables.conf");
+  // It asks a kernel, so one without this computer's own rules.
+  run("unshare", ["--map-root-user", "--net", "/usr/sbin/nft", "--check", "--file", rules]);
 });
 
 test("mongod.conf is the YAML that mongod takes", () => {

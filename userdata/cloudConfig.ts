@@ -23,14 +23,14 @@ export interface MachineContents {
 
 const scriptFolder = "/usr/local/lib/meteor-scale";
 
-/** A static script of userdata/ROLE/NAME.sh, as the machine gets it. */
-export function script(
-  role: "machine" | "mongo" | "meteor" | "balancer",
-  name: string,
-): MachineFile {
+/** A folder of userdata/. */
+type Folder = "machine" | "mongo" | "meteor" | "balancer" | "nat";
+
+/** A static script of userdata/FOLDER/NAME.sh, as the machine gets it. */
+export function script(folder: Folder, name: string): MachineFile {
   return {
     path: `${scriptFolder}/${name}`,
-    content: staticFile(role, `${name}.sh`),
+    content: staticFile(folder, `${name}.sh`),
     permissions: "0755",
   };
 }
@@ -39,11 +39,8 @@ export function script(
  * The text of a file that lies beside the builders of a role, without its comments: those are for
  * readers of the repository, and EC2 takes few bytes.
  */
-export function staticFile(
-  role: "machine" | "mongo" | "meteor" | "balancer",
-  name: string,
-): string {
-  return readFileSync(join(__dirname, role, name), "utf8")
+export function staticFile(folder: Folder, name: string): string {
+  return readFileSync(join(__dirname, folder, name), "utf8")
     .split("\n")
     .filter((line) => line.startsWith("#!") || !/^\s*(#|\/\/)/.test(line))
     .join("\n");

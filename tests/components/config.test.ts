@@ -113,7 +113,7 @@ test.each<[string, Record<string, unknown>, RegExp]>([
     { allowedCidrs: ["10.0.0.0/8", "10.1.0.0/16"] },
     /10\.0\.0\.0\/8 and 10\.1\.0\.0\/16; they overlap/,
   ],
-  ["nat", { nat: "magic" }, /nat is magic; it must be gateway or none/],
+  ["nat", { nat: "magic" }, /nat is magic; it must be gateway or instance or none/],
   ["nat", { nat: "none" }, /nat is none; .*set amiId/],
   ["amiId", { amiId: "debian" }, /amiId is debian; it must be an image's id/],
   ["sessionManager", { sessionManager: "yes" }, /must be true or false/],
@@ -135,6 +135,10 @@ test("all keys in error are told at once", () => {
 
 test("without a region there is no stack", () => {
   expect(() => parseConfig({}, undefined)).toThrow(/aws:region is not set/);
+});
+
+test("a NAT instance is a choice", () => {
+  expect(parse({ nat: "instance" })).toMatchObject({ nat: "instance", amiId: undefined });
 });
 
 test("a certificate and its key are accepted together", () => {

@@ -2,7 +2,7 @@ import { type MachineContents, script } from "../cloudConfig";
 
 /** What every machine gets around its role. */
 export interface CommonMachineArgs {
-  role: "balancer" | "meteor" | "mongo";
+  role: "balancer" | "meteor" | "mongo" | "nat";
   /** The AWS region, such as `eu-central-1`. */
   region: string;
   /** The SSM path whose parameters the machine reads at its first boot; empty if it has none. */
