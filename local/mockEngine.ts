@@ -3,6 +3,7 @@ import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
 import type { RegisterResourceRequest } from "@pulumi/pulumi/proto/resource_pb";
 import type { MockCallArgs, MockResourceArgs, MockResourceResult } from "@pulumi/pulumi/runtime";
+import type { MockMonitor } from "@pulumi/pulumi/runtime/mocks";
 import { parse } from "yaml";
 import { secretKeys } from "../components/config";
 
@@ -17,12 +18,20 @@ export interface ConfigDeclaration {
   value?: unknown;
 }
 
+/** Pulumi.yaml, as far as it is read here. */
+export interface Project {
+  name: string;
+  runtime: { options: { tsconfig: string } };
+  config: Record<string, ConfigDeclaration>;
+}
+
+export function readProject(): Project {
+  return parse(readFileSync(join(projectFolder, "Pulumi.yaml"), "utf8")) as Project;
+}
+
 /** The config section of Pulumi.yaml. */
 export function declaredConfig(): Record<string, ConfigDeclaration> {
-  const project = parse(readFileSync(join(projectFolder, "Pulumi.yaml"), "utf8")) as {
-    config: Record<string, ConfigDeclaration>;
-  };
-  return project.config;
+  return readProject().config;
 }
 
 /** Text of a config value, as the CLI hands it to the program. */
@@ -67,15 +76,7 @@ export async function runProgram(stack: string, config: Record<string, string>):
   const resources: RegisteredResource[] = [];
   const dependencies = new Map<string, string[]>();
   pulumi.runtime.setAllConfig(config, secretKeys.map(qualified));
-  await pulumi.runtime.setMocks(
-    {
-      newResource: (args) => newResource(args, resources, dependencies),
-      call: answer,
-    },
-    "meteor-scale",
-    stack,
-  );
-  completeMonitor(dependencies);
+  completeMonitor(await mockMonitor(stack, resources, dependencies), dependencies);
   const program = await import("../index");
   const registered = await program.default();
   // Waits for what is still on its way.
@@ -87,28 +88,51 @@ export async function runProgram(stack: string, config: Record<string, string>):
 }
 
 /**
+ * A monitor that answers as if every resource of the stack were there.
+ *
+ * @param resources gets what the program registers
+ * @param dependencies what is known of each resource's own, if it is to be told too
+ */
+export async function mockMonitor(
+  stack: string,
+  resources: RegisteredResource[],
+  dependencies = new Map<string, string[]>(),
+): Promise<MockMonitor> {
+  await pulumi.runtime.setMocks(
+    {
+      newResource: (args) => newResource(args, resources, dependencies),
+      call: answer,
+    },
+    "meteor-scale",
+    stack,
+  );
+  return pulumi.runtime.getMonitor() as unknown as MockMonitor;
+}
+
+/**
  * Mocks know no hooks, for what a hook does is tested by itself; and are not told of dependencies, which
  * are written down here.
  */
-function completeMonitor(dependencies: Map<string, string[]>): void {
-  const monitor = pulumi.runtime.getMonitor() as unknown as {
+function completeMonitor(monitor: MockMonitor, dependencies: Map<string, string[]>): void {
+  const register = monitor.registerResource.bind(monitor) as (
+    request: RegisterResourceRequest,
+    callback: unknown,
+  ) => Promise<void>;
+  Object.assign(monitor, {
     registerResourceHook: (
-      request: unknown,
+      _request: unknown,
       callback: (error: null, response: object) => void,
-    ) => void;
-    registerResource: (request: RegisterResourceRequest, callback: unknown) => Promise<void>;
-  };
-  monitor.registerResourceHook = (_request, callback): void => {
-    callback(null, {});
-  };
-  const register = monitor.registerResource.bind(monitor);
-  monitor.registerResource = (request, callback): Promise<void> => {
-    dependencies.set(
-      `${request.getType()} ${request.getName()}`,
-      request.getDependenciesList().map((urn) => urn.slice(urn.lastIndexOf("::") + 2)),
-    );
-    return register(request, callback);
-  };
+    ): void => {
+      callback(null, {});
+    },
+    registerResource: (request: RegisterResourceRequest, callback: unknown): Promise<void> => {
+      dependencies.set(
+        `${request.getType()} ${request.getName()}`,
+        request.getDependenciesList().map((urn) => urn.slice(urn.lastIndexOf("::") + 2)),
+      );
+      return register(request, callback);
+    },
+  });
 }
 
 function newResource(

@@ -5,7 +5,6 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { join } from "node:path";
 import * as grpc from "@grpc/grpc-js";
 import { version as sdkVersion } from "@pulumi/pulumi/package.json";
@@ -25,6 +24,8 @@ import {
 } from "@pulumi/pulumi/proto/language_pb";
 import { PluginInfo } from "@pulumi/pulumi/proto/plugin_pb";
 import { Empty } from "google-protobuf/google/protobuf/empty_pb";
+import { listen, unary } from "../grpc";
+import { startProgram } from "./program";
 
 /** The SDK's own word for "failed, and the user has been told why" (@pulumi/pulumi/cmd/run). */
 const failureWasReported = 32;
@@ -35,24 +36,6 @@ function stopChildren(): void {
   for (const child of children) {
     child.kill("SIGKILL");
   }
-}
-
-/** Answers a call with what `answer` returns, or with its error. */
-function unary<Request, Response>(
-  answer: (request: Request) => Response | Promise<Response>,
-): grpc.handleUnaryCall<Request, Response> {
-  return (call, callback) => {
-    Promise.resolve(call.request)
-      .then(answer)
-      .then(
-        (response) => {
-          callback(null, response);
-        },
-        (error: unknown) => {
-          callback({ code: grpc.status.UNKNOWN, details: (error as Error).message });
-        },
-      );
-  };
 }
 
 /** Resolves to the exit code, or to the name of the signal that ended the process. */
@@ -68,47 +51,7 @@ function ended(child: ChildProcess): Promise<number | string> {
 }
 
 async function run(request: RunRequest): Promise<RunResponse> {
-  const info = request.getInfo();
-  if (info === undefined) {
-    throw new Error("the engine did not say which program to run");
-  }
-  const folder = info.getProgramDirectory();
-  const options = (info.getOptions()?.toJavaScript() ?? {}) as { tsconfig?: string };
-  const config: Record<string, string> = {};
-  request.getConfigMap().forEach((value, key) => {
-    config[key] = value;
-  });
-  const child = spawn(
-    process.execPath,
-    [
-      createRequire(join(folder, "package.json")).resolve("@pulumi/pulumi/cmd/run"),
-      ...["--monitor", request.getMonitorAddress()],
-      ...["--engine", engineAddress],
-      ...["--organization", request.getOrganization()],
-      ...["--project", request.getProject()],
-      ...["--root-directory", info.getRootDirectory()],
-      ...["--stack", request.getStack()],
-      ...["--pwd", folder],
-      ...["--parallel", String(request.getParallel())],
-      ...(request.getDryrun() ? ["--dry-run"] : []),
-      info.getEntryPoint(),
-      ...request.getArgsList(),
-    ],
-    {
-      cwd: folder,
-      stdio: ["ignore", "inherit", "inherit"],
-      env: {
-        ...process.env,
-        PULUMI_CONFIG: JSON.stringify(config),
-        PULUMI_CONFIG_SECRET_KEYS: JSON.stringify(request.getConfigsecretkeysList()),
-        PULUMI_NODEJS_TYPESCRIPT: "true",
-        ...(options.tsconfig === undefined
-          ? {}
-          : { PULUMI_NODEJS_TSCONFIG_PATH: join(info.getRootDirectory(), options.tsconfig) }),
-      },
-    },
-  );
-  const outcome = await ended(child);
+  const outcome = await ended(startProgram(request, engineAddress));
   const response = new RunResponse();
   if (outcome === failureWasReported) {
     response.setBail(true);
@@ -206,9 +149,6 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 }
 process.on("exit", stopChildren);
 
-server.bindAsync("127.0.0.1:0", grpc.ServerCredentials.createInsecure(), (error, port) => {
-  if (error) {
-    throw error;
-  }
+void listen(server).then((port) => {
   process.stdout.write(`${port}\n`);
 });

@@ -6,6 +6,7 @@ import { PluginInfo } from "@pulumi/pulumi/proto/plugin_pb";
 import { ResourceProviderService } from "@pulumi/pulumi/proto/provider_grpc_pb";
 import * as messages from "@pulumi/pulumi/proto/provider_pb";
 import { Status } from "@pulumi/pulumi/proto/status_pb";
+import { type Handler, listen, unary as unaryWith } from "../grpc";
 import type { Property, Provider, Resource, Update } from "./definition";
 import {
   containsUnknown,
@@ -35,16 +36,10 @@ export async function serve<Context>(provider: Provider<Context>, port: number):
     "grpc.max_send_message_length": 400 * 1024 * 1024,
   });
   server.addService(ResourceProviderService, handlers(new Service(provider)));
-  const bound = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(`127.0.0.1:${port}`, grpc.ServerCredentials.createInsecure(), (error, at) => {
-      if (error) {
-        reject(
-          new Error(`the ${provider.name} provider can't listen on port ${port}: ${error.message}`),
-        );
-      } else {
-        resolve(at);
-      }
-    });
+  const bound = await listen(server, port).catch((error: unknown) => {
+    throw new Error(
+      `the ${provider.name} provider can't listen on port ${port}: ${(error as Error).message}`,
+    );
   });
   return {
     port: bound,
@@ -71,20 +66,10 @@ class Unfinished extends Error {
   }
 }
 
-type Handler<Request, Response> = (request: Request, peer: string) => Promise<Response> | Response;
-
 function unary<Request, Response>(
   handler: Handler<Request, Response>,
 ): grpc.handleUnaryCall<Request, Response> {
-  return (call, callback) => {
-    void (async (): Promise<void> => {
-      try {
-        callback(null, await handler(call.request, call.getPeer()));
-      } catch (error) {
-        callback(serviceError(error));
-      }
-    })();
-  };
+  return unaryWith(handler, serviceError);
 }
 
 function serviceError(error: unknown): Partial<grpc.StatusObject> {
