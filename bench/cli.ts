@@ -1,0 +1,25 @@
+import { join } from "node:path";
+import { Command, InvalidArgumentError } from "commander";
+import { projectFolder } from "../local/mockEngine";
+import { benchPreview } from "./preview";
+
+function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) {
+    throw new InvalidArgumentError("It must be a whole number, 1 or more.");
+  }
+  return value;
+}
+
+const command = new Command("npm run bench --").description("Measures what the project promises.");
+command
+  .command("preview")
+  .description("the program part of pulumi preview, in terms of an empty program's")
+  .option("--pairs <number>", "how many times each program is measured", wholeNumber, 7)
+  .option("--out <folder>", "where to write preview.json", join(projectFolder, "bench", "results"))
+  .action(({ pairs, out }: { pairs: number; out: string }) => benchPreview(pairs, out));
+
+command.parseAsync().catch((error: unknown) => {
+  console.error((error as Error).message);
+  process.exitCode = 1;
+});

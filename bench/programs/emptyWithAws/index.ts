@@ -1,0 +1,2 @@
+import "@pulumi/aws";
+import "@pulumi/pulumi";
