@@ -1,4 +1,12 @@
-import { existsSync, readdirSync, readFileSync, realpathSync, rmSync } from "node:fs";
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+} from "node:fs";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
   machinesFolder,
@@ -17,6 +25,7 @@ import { namespacePrefix } from "./network";
  */
 export async function cleanUp(): Promise<void> {
   await endProcesses();
+  forgetMachines();
   for (const mount of mountsBelow(machinesFolder).reverse()) {
     await run("umount", ["--lazy", mount]);
   }
@@ -28,6 +37,19 @@ export async function cleanUp(): Promise<void> {
   [machinesFolder, volumesFolder, regionReadyFile, regionStatusFile].forEach((path) => {
     rmSync(path, { recursive: true, force: true });
   });
+}
+
+/** Where systemd-nspawn keeps what it removes itself only if it is not killed. */
+const nspawnFolder = "/run/systemd/nspawn";
+
+function forgetMachines(): void {
+  for (const machine of existsSync(machinesFolder) ? readdirSync(machinesFolder) : []) {
+    rmSync(join(nspawnFolder, "propagate", machine), { recursive: true, force: true });
+    const root = statSync(join(machinesFolder, machine, "root"), { throwIfNoEntry: false });
+    if (root !== undefined) {
+      rmSync(join(nspawnFolder, "locks", `inode-${root.dev}:${root.ino}`), { force: true });
+    }
+  }
 }
 
 function namespaces(): string[] {

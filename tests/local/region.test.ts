@@ -51,6 +51,7 @@ import {
   repositoryFolder,
 } from "../../local/paths";
 import type { RegionStatus, StatusOfMachine } from "../../local/region/status";
+import { eventually, outcomeIn } from "./machines";
 
 /*
  * A region of its own beside what the cache keeps: two machines without any of the product in them.
@@ -89,20 +90,6 @@ async function stopRegion(signal: "SIGTERM" | "SIGKILL"): Promise<void> {
   await ended;
 }
 
-/** Tries until it does not throw. */
-async function eventually<Result>(attempt: () => Result, seconds = 30): Promise<Result> {
-  for (let tries = 0; ; tries += 1) {
-    try {
-      return attempt();
-    } catch (error) {
-      if (tries > seconds * 5 || region.exitCode !== null) {
-        throw error;
-      }
-      await sleep(200);
-    }
-  }
-}
-
 function machine(name: string): StatusOfMachine {
   const file = join(folder, "region", "status.json");
   const { machines } = JSON.parse(readFileSync(file, "utf8")) as RegionStatus;
@@ -113,14 +100,11 @@ function machine(name: string): StatusOfMachine {
   return found;
 }
 
-/** Runs a shell command in a machine. */
+/** What a shell command that must end well prints in a machine of this region. */
 function inMachine(name: string, command: string): string {
-  const { leader } = machine(name);
-  if (leader === undefined) {
-    throw new Error(`${name} is off`);
-  }
-  const args = ["--all", "--target", String(leader), "--", "/bin/bash", "-ec", command];
-  return execFileSync("nsenter", args, { encoding: "utf8", stdio: "pipe" }).trim();
+  const { status, output } = outcomeIn(machine(name).leader, command);
+  expect([status, output]).toEqual([0, output]);
+  return output.trim();
 }
 
 type Run = (args: string[]) => ReturnType<typeof spawnSync>;
@@ -404,5 +388,9 @@ test("what a killed region leaves behind is removed by the next one's start", as
   expect(readdirSync("/run/netns").filter((name) => name.startsWith("meteor-i-"))).toEqual([]);
   expect(existsSync(join(folder, "region", "machines"))).toBe(false);
   expect(readFileSync("/proc/self/mounts", "utf8")).not.toContain(folder);
+  expect(readdirSync("/run/systemd/nspawn", { recursive: true }).sort()).toEqual([
+    "locks",
+    "propagate",
+  ]);
   expect(execFileSync("losetup", ["--list"], { encoding: "utf8" })).not.toContain(folder);
 });
