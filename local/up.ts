@@ -7,7 +7,7 @@ import { waitForPage } from "./page";
 import { pulumiStateFolder, regionFolder, regionLogFile, stackName } from "./paths";
 import { regionProcess, startRegion, stopRegion } from "./processes";
 import { attempt, StepFailed, UserError } from "./toolchain/step";
-import { toolchainTasks } from "./toolchain/toolchain";
+import { standIns, toolchainTasks } from "./toolchain/toolchain";
 import { describeChanges, UpdateProgress } from "./updateProgress";
 
 /** What the steps of `up` tell each other. */
@@ -78,7 +78,7 @@ export async function up(signal: AbortSignal): Promise<void> {
     console.log(`\n${note}`);
   }
   console.log(`\n${describeChanges(run.changes, "past") || "Nothing had to change"}.`);
-  console.log(nextSteps(run.address));
+  console.log(nextSteps(run.address, await standIns()));
 }
 
 async function haveRegion({ signal, notes }: Run): Promise<void> {
@@ -160,7 +160,7 @@ async function showPage(run: Run, task: Task): Promise<void> {
   }
 }
 
-function nextSteps(address: string): string {
+function nextSteps(address: string, standInsHere: string): string {
   return `
 The application:  https://${address}/
                   Its certificate is the stack's own, so a browser warns once, and curl needs --insecure.
@@ -168,6 +168,7 @@ Machines:         npm run local status
                   npm run local shell host1
                   npm run local logs host1
 Scale:            set meteor-scale:hostCount in Pulumi.${stackName}.yaml, then npm run local
+Stand-ins here:   ${standInsHere}
 Pulumi itself:    eval "$(npm run --silent local env)"; pulumi preview --stack ${stackName}
 Remove all of it: npm run local down`;
 }

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
 import { cp, mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { authorityFile, ensureCertificateAuthority } from "../region/certificateAuthority";
@@ -116,6 +117,11 @@ async function addNode(): Promise<void> {
   for (const name of ["npm", "npx"]) {
     await symlink(`../lib/node_modules/npm/bin/${name}-cli.js`, join(node, "bin", name));
   }
+}
+
+/** Whether the image has what stands in for MongoDB, and not MongoDB's own packages. */
+export function imageHasMongoStandIn(): boolean {
+  return !existsSync(join(imageRootFolder, "var/lib/dpkg/info/mongodb-org-server.list"));
 }
 
 /** Real MongoDB is used wherever it can be had. */

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { existsSync, realpathSync } from "node:fs";
-import { chmod, mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, realpath, rm, symlink, writeFile } from "node:fs/promises";
 import { delimiter, dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { version as sdkVersion } from "@pulumi/pulumi/package.json";
@@ -29,9 +29,15 @@ export async function installPulumiCli(step: Step): Promise<void> {
     // leave resources behind. So it is not to be in the terminal's own group of processes.
     `exec setsid --wait "${program}" "$@"`,
   );
-  if (dirname(program) === folder && (await isMade(folder, builtStamp()))) {
+  if (await cliIsBuilt()) {
     await writeLanguageHost(join(folder, languageHostName));
   }
+}
+
+/** Whether the CLI in use was built from its source, which comes without the official language host. */
+export async function cliIsBuilt(): Promise<boolean> {
+  const program = await realpath(join(toolsBinFolder, "pulumi"));
+  return dirname(program) === folder && (await isMade(folder, builtStamp()));
 }
 
 async function suitableProgramOnPath(): Promise<string | undefined> {

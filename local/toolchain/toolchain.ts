@@ -1,9 +1,9 @@
 import type { ListrTask } from "listr2";
 import { installDebianPackages } from "./debianPackages";
-import { makeMachineImage } from "./machineImage";
+import { imageHasMongoStandIn, makeMachineImage } from "./machineImage";
 import { installMachineTools } from "./machineTools";
 import { installMoto } from "./moto";
-import { installPulumiCli } from "./pulumiCli";
+import { cliIsBuilt, installPulumiCli } from "./pulumiCli";
 import { attempt, type Step } from "./step";
 
 /** Everything that the local region is run with, each part fetched or built once. */
@@ -33,4 +33,14 @@ export function toolchainTasks(
     part("Node and MongoDB's shell for the machines", installMachineTools),
     part("Machine image", (step) => makeMachineImage(step, imageInUse)),
   ];
+}
+
+/** What runs here in another one's place, for people to read. */
+export async function standIns(): Promise<string> {
+  return [
+    "moto for AWS's API",
+    "the project's own for Pulumi's resource providers",
+    ...((await cliIsBuilt()) ? ["its own for Pulumi's language host"] : []),
+    ...(imageHasMongoStandIn() ? ["FerretDB for MongoDB"] : []),
+  ].join(", ");
 }
