@@ -18,7 +18,7 @@ import { namespacePrefix } from "./network";
  */
 export async function cleanUp(): Promise<void> {
   await endProcesses();
-  forgetMachines();
+  (existsSync(machinesFolder) ? readdirSync(machinesFolder) : []).forEach(forgetMachine);
   for (const mount of mountsBelow(machinesFolder).reverse()) {
     await run("umount", ["--lazy", mount]);
   }
@@ -35,13 +35,12 @@ export async function cleanUp(): Promise<void> {
 /** Where systemd-nspawn keeps what it removes itself only if it is not killed. */
 const nspawnFolder = "/run/systemd/nspawn";
 
-function forgetMachines(): void {
-  for (const machine of existsSync(machinesFolder) ? readdirSync(machinesFolder) : []) {
-    rmSync(join(nspawnFolder, "propagate", machine), { recursive: true, force: true });
-    const root = statSync(join(machinesFolder, machine, "root"), { throwIfNoEntry: false });
-    if (root !== undefined) {
-      rmSync(join(nspawnFolder, "locks", `inode-${root.dev}:${root.ino}`), { force: true });
-    }
+/** Removes that of one machine, whose root file system is still mounted if it ever was. */
+export function forgetMachine(id: string): void {
+  rmSync(join(nspawnFolder, "propagate", id), { recursive: true, force: true });
+  const root = statSync(join(machinesFolder, id, "root"), { throwIfNoEntry: false });
+  if (root !== undefined) {
+    rmSync(join(nspawnFolder, "locks", `inode-${root.dev}:${root.ino}`), { force: true });
   }
 }
 

@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, readFileSync, readlinkSync, rmSync, writeFileSyn
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { imageRootFolder, machinesFolder } from "../paths";
+import { forgetMachine } from "./cleanUp";
 import type { MachineSpecification, WantedState } from "./awsState";
 import { log, messageOf, run, type RunningProcess, start } from "./commands";
 import { createControlGroups, removeControlGroups } from "./controlGroups";
@@ -216,6 +217,7 @@ export class Machine {
 
   private async remove(): Promise<void> {
     await detachNamespace(this.id);
+    forgetMachine(this.id);
     if (existsSync(join(this.folder, "root", "etc"))) {
       await run("umount", [join(this.folder, "root")]);
     }
