@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
-import { repositoryFolder, toolsFolder } from "../local/paths";
+import { repositoryFolder, toolsBinFolder, toolsFolder } from "../local/paths";
 
 /**
  * Installs the Debian packages of programs that are missing. A check is never skipped for want of one.
@@ -71,4 +71,16 @@ export function builtHitch(): string {
     renameSync(unfinished, hitch);
   }
   return hitch;
+}
+
+/** What lets `pulumi` run with state and settings of its own, all below one folder. */
+export function isolatedPulumi(folder: string): Record<string, string> {
+  return {
+    // A language host in `bin` comes first, even where the CLI has its own.
+    PATH: [join(folder, "bin"), toolsBinFolder, process.env.PATH ?? ""].join(":"),
+    PULUMI_HOME: join(folder, "home"),
+    PULUMI_BACKEND_URL: `file://${folder}`,
+    PULUMI_CONFIG_PASSPHRASE: "test",
+    PULUMI_SKIP_UPDATE_CHECK: "true",
+  };
 }

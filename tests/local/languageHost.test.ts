@@ -11,20 +11,13 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { repositoryFolder, toolsBinFolder } from "../../local/paths";
+import { repositoryFolder } from "../../local/paths";
 import { installPulumiCli, writeLanguageHost } from "../../local/toolchain/pulumiCli";
-import { outcomeOf, type Outcome } from "../tools";
+import { isolatedPulumi, outcomeOf, type Outcome } from "../tools";
 
 const folder = mkdtempSync(join(tmpdir(), "language-host-"));
 const project = join(folder, "project");
-const environment = {
-  // Ours, even where the CLI has its own.
-  PATH: [join(folder, "bin"), toolsBinFolder, process.env.PATH ?? ""].join(":"),
-  PULUMI_HOME: join(folder, "home"),
-  PULUMI_BACKEND_URL: `file://${folder}`,
-  PULUMI_CONFIG_PASSPHRASE: "test",
-  PULUMI_SKIP_UPDATE_CHECK: "true",
-};
+const environment = isolatedPulumi(folder);
 
 const program = `
 import { writeFileSync } from "node:fs";

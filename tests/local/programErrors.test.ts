@@ -2,11 +2,11 @@ import { execFile } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { repositoryFolder, toolsBinFolder } from "../../local/paths";
+import { repositoryFolder } from "../../local/paths";
 import { serve } from "../../local/provider/protocol";
 import { randomProvider } from "../../local/provider/random";
 import { installPulumiCli, writeLanguageHost } from "../../local/toolchain/pulumiCli";
-import type { Outcome } from "../tools";
+import { isolatedPulumi, type Outcome } from "../tools";
 
 /*
  * A mistake in a program must never look to the engine like a program that wants fewer resources. The
@@ -71,11 +71,7 @@ export = async (): Promise<Record<string, unknown>> => {
 /** Not synchronous, since the provider answers from this process. A program that hangs is an error. */
 function pulumi(...args: string[]): Promise<Outcome> {
   const environment = {
-    PATH: [join(folder, "bin"), toolsBinFolder, process.env.PATH ?? ""].join(":"),
-    PULUMI_HOME: join(folder, "home"),
-    PULUMI_BACKEND_URL: `file://${folder}`,
-    PULUMI_CONFIG_PASSPHRASE: "test",
-    PULUMI_SKIP_UPDATE_CHECK: "true",
+    ...isolatedPulumi(folder),
     PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION: "true",
     PULUMI_DEBUG_PROVIDERS: `random:${provider.port}`,
   };

@@ -96,7 +96,7 @@ test("a name that no machine has is answered with those there are", () => {
   expect(status).toBe(1);
 });
 
-test("a host has one core, and as much memory as its type", () => {
+test("a host has one core", () => {
   const host = machines().find(({ name }) => name.endsWith("host1"));
   expect(host).toMatchObject({ instanceType: "c7a.medium", cores: 1 });
 });
