@@ -109,12 +109,14 @@ export class MongoReplicaSet extends pulumi.ComponentResource {
       },
       { parent: this, protect: args.protectData, retainOnDelete: false },
     );
+    const gateParameter = `${args.parameterPath}/gates/${machineName}`;
     const contents = (dataVolume: string): MachineContents =>
       mongoMachine({
         replicaSet,
         memberHost: host,
         accessControl: args.accessControl,
         dataVolume,
+        gate: gateParameter,
       });
     const machine = new Machine(
       child,
@@ -126,6 +128,12 @@ export class MongoReplicaSet extends pulumi.ComponentResource {
         subnetId: args.subnetId,
         securityGroupIds: [args.securityGroupId],
         secretsPath: secrets?.path,
+        permissions: [
+          {
+            actions: ["ssm:GetParameters"],
+            resources: [`arn:aws:ssm:${args.defaults.region}:*:parameter${gateParameter}`],
+          },
+        ],
         contents: volume.id.apply(contents),
         contentsForSize: contents("vol-0123456789abcdef0"),
         // The volume can be attached to one machine at a time.
@@ -159,7 +167,7 @@ export class MongoReplicaSet extends pulumi.ComponentResource {
     const gate = new ReadinessGate(
       `${child}-gate`,
       {
-        parameterName: `${args.parameterPath}/gates/${machineName}`,
+        parameterName: gateParameter,
         instanceIds: [machine.instance.id],
         also: [machine.instance.instanceType, attachment.id],
         timeoutSeconds: args.readyTimeoutSeconds,

@@ -32,6 +32,7 @@ function machine(accessControl: "firewall" | "rbac"): MachineContents {
     memberHost: "mongo1.meteor.internal",
     accessControl,
     dataVolume: "vol-0123456789abcdef0",
+    gate: "/meteor-scale/test/gates/mongo1",
   });
   return withCommon(role, {
     role: "mongo",

@@ -11,7 +11,7 @@ export interface MongoMachineArgs extends MongodConfigArgs {
    * Name of an SSM parameter that exists once the member has been ready. From then on a blank volume is
    * refused, instead of a new and empty set initiated on it. The machine's role must be allowed to read it.
    */
-  gate?: string;
+  gate: string;
 }
 
 // https://www.mongodb.com/docs/v8.0/administration/tcmalloc-performance/ and, for swappiness,
@@ -37,7 +37,7 @@ export function mongoMachine(args: MongoMachineArgs): MachineContents {
       MEMBER_HOST: `${args.memberHost}:${mongoPort}`,
       ACCESS_CONTROL: args.accessControl,
       DATA_VOLUME: args.dataVolume,
-      ...(args.gate !== undefined && { GATE: args.gate }),
+      GATE: args.gate,
     },
     files: [
       { path: "/etc/mongod.conf", content: mongodConfig(args) },

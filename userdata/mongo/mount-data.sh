@@ -30,12 +30,15 @@ if ! mountpoint -q "$target"; then
   content="$(wipefs --noheadings --output TYPE "$device")"
   if [ -z "$content" ]; then
     # A member that was ready once has data: a new, empty volume in its place must not go unnoticed.
-    if [ -n "${GATE:-}" ]; then
+    # A new role's permissions take some seconds to hold everywhere.
+    gates=
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
       gates="$(aws ssm get-parameters --region "$REGION" --names "$GATE" \
-        --query 'length(Parameters)' --output text)" || fail "it is unknown whether $GATE exists"
-      [ "$gates" = 0 ] || EXPECT_DATA=yes
-    fi
-    [ "${EXPECT_DATA:-}" != yes ] ||
+        --query 'length(Parameters)' --output text)" && break
+      sleep 6
+    done
+    [ -n "$gates" ] || fail "it is unknown whether $GATE exists"
+    [ "$gates" = 0 ] ||
       fail "the data volume $DATA_VOLUME is blank, but this member has had data: restore a snapshot"
     mkfs.xfs -q "$device"
   elif [ "$content" != xfs ]; then
