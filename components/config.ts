@@ -239,7 +239,7 @@ class Reader {
       this.problem(
         key,
         undefined,
-        "it must be written as YAML values, or set with pulumi config set --path",
+        "it must be JSON, YAML values in the stack's file, or set with pulumi config set --path",
       );
       return null;
     }
