@@ -20,6 +20,8 @@ const args: MongoMachineArgs = {
 beforeAll(() => {
   installTools({
     "/usr/bin/gpg": "gpg",
+    // Makes the tests' own keys.
+    "/usr/bin/gpg-agent": "gpg-agent",
     "/usr/bin/shellcheck": "shellcheck",
     "/usr/bin/systemd-analyze": "systemd",
     "/usr/sbin/ip": "iproute2",
