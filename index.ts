@@ -108,6 +108,8 @@ export = async (): Promise<Record<string, unknown>> => {
     securityGroupId: firewall.meteorGroupId,
     zoneId: network.zoneId,
     readyTimeoutSeconds: config.readyTimeout,
+    minReadySeconds: config.minReadySeconds,
+    drainTimeoutSeconds: config.drainTimeout,
     dependsOn: [...reachable, ...secrets.parameters, ...(mongo?.gates ?? [])],
   });
 

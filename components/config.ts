@@ -41,6 +41,8 @@ export interface StackConfig {
   sessionManager: boolean;
   protectData: boolean;
   /** Seconds. */
+  minReadySeconds: number;
+  drainTimeout: number;
   readyTimeout: number;
 }
 
@@ -73,6 +75,8 @@ export const configKeys = [
   "amiId",
   "sessionManager",
   "protectData",
+  "minReadySeconds",
+  "drainTimeout",
   "readyTimeout",
 ] as const;
 
@@ -169,8 +173,17 @@ export function parseConfig(
     amiId: readAmi(reader),
     sessionManager: reader.boolean("sessionManager"),
     protectData: reader.boolean("protectData"),
+    minReadySeconds: reader.integer("minReadySeconds", 1, 600),
+    drainTimeout: reader.integer("drainTimeout", 15, 120),
     readyTimeout: reader.integer("readyTimeout", 60, 3600),
   };
+  if (config.minReadySeconds > config.readyTimeout - 30) {
+    reader.problem(
+      "minReadySeconds",
+      String(config.minReadySeconds),
+      `with it no host could be ready in time; readyTimeout (${config.readyTimeout}) must be longer by 30 at least`,
+    );
+  }
   if (config.nat === "none" && config.amiId === undefined) {
     reader.problem(
       "nat",

@@ -1,5 +1,6 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
+import * as random from "@pulumi/random";
 import type { MachineContents } from "../userdata/cloudConfig";
 import { meteorMachine } from "../userdata/meteor/meteorMachine";
 import type { BundleLocation } from "./bundle";
@@ -13,12 +14,6 @@ export const meteorPort = 3000;
 
 /** Where the record of a slot without a host points: on the balancer itself this port refuses. */
 const parked = "127.0.0.1";
-
-/**
- * How long a host that leaves serves on: a record's 5 s, HAProxy's second, a lost query and the
- * longest request, after which no new request can reach it.
- */
-const drainSeconds = 15;
 
 export interface MeteorPoolArgs {
   defaults: MachineDefaults;
@@ -37,6 +32,10 @@ export interface MeteorPoolArgs {
   securityGroupId: pulumi.Input<string>;
   zoneId: pulumi.Input<string>;
   readyTimeoutSeconds: number;
+  /** How long a new host must answer without a crash before it is ready, in seconds. */
+  minReadySeconds: number;
+  /** How long a host that leaves serves on at most, in seconds. */
+  drainTimeoutSeconds: number;
   dependsOn: pulumi.Resource[];
 }
 
@@ -59,7 +58,15 @@ export class MeteorPool extends pulumi.ComponentResource {
     super("meteor-scale:meteor:MeteorPool", name, {}, options);
     this.slots = slotNames(args.maxHosts);
     this.hosts = this.slots.slice(0, args.hostCount);
-    const machines = this.hosts.map((host) => this.createHost(`${name}-${host}`, host, args));
+    const digestKey = new random.RandomPassword(
+      `${name}-digest-key`,
+      { length: 32, special: false },
+      { parent: this },
+    );
+    const secretsDigest = args.secrets.digest(digestKey.result);
+    const machines = this.hosts.map((host) =>
+      this.createHost(`${name}-${host}`, host, secretsDigest, args),
+    );
     const gate = new ReadinessGate(
       `${name}-gate`,
       {
@@ -85,9 +92,14 @@ export class MeteorPool extends pulumi.ComponentResource {
     this.registerOutputs({ hosts: this.hosts });
   }
 
-  private createHost(name: string, host: string, args: MeteorPoolArgs): Machine {
+  private createHost(
+    name: string,
+    host: string,
+    secretsDigest: pulumi.Output<string>,
+    args: MeteorPoolArgs,
+  ): Machine {
     const { bundle } = args;
-    const contents = (address: string, secretsVersion: string): MachineContents =>
+    const contents = (address: string, digest: string): MachineContents =>
       meteorMachine({
         bundle: address,
         bundleSha256: bundle.sha256,
@@ -95,8 +107,9 @@ export class MeteorPool extends pulumi.ComponentResource {
         port: meteorPort,
         // The rest is for Node's own buffers and the system.
         heapMegabytes: Math.floor(args.instanceType.memory * 0.7),
-        drainSeconds,
-        secretsVersion,
+        minReadySeconds: args.minReadySeconds,
+        drainTimeoutSeconds: args.drainTimeoutSeconds,
+        secretsDigest: digest,
       });
     return new Machine(
       name,
@@ -113,9 +126,9 @@ export class MeteorPool extends pulumi.ComponentResource {
             ? []
             : [{ actions: ["s3:GetObject"], resources: [bundle.objectArn] }],
         contents: pulumi
-          .all([bundle.address, args.secrets.version])
-          .apply(([address, version]) => contents(address, version)),
-        contentsForSize: contents("s3://".padEnd(200, "x"), args.secrets.longestVersion),
+          .all([bundle.address, secretsDigest])
+          .apply(([address, digest]) => contents(address, digest)),
+        contentsForSize: contents("s3://".padEnd(200, "x"), args.secrets.longestDigest),
         dependsOn: args.dependsOn,
       },
       { parent: this },

@@ -36,20 +36,22 @@ export async function waitUntilReady(instanceIds: string[], options: WaitOptions
     const machines = await Promise.all(instanceIds.map((id) => options.read(id)));
     const failed = machines.filter(({ ready }) => ready?.startsWith("failed:"));
     if (failed.length > 0) {
-      throw new pulumi.RunError(failures(failed));
+      throw new pulumi.RunError(`${failures(failed)}\n${whatNow}`);
     }
     const waiting = machines.filter(({ ready }) => ready !== "true");
     if (waiting.length === 0) {
       return;
     }
     if (now() >= end) {
-      throw new pulumi.RunError(
-        waiting.map((machine) => overdue(machine, options.timeoutSeconds)).join("\n"),
-      );
+      const reasons = waiting.map((machine) => overdue(machine, options.timeoutSeconds));
+      throw new pulumi.RunError([...reasons, whatNow].join("\n"));
     }
     await pause();
   }
 }
+
+const whatNow =
+  "What ran before keeps all traffic. Mend the cause, or set back what you changed, and run the update again.";
 
 /** Hosts are identical, so they mostly fail alike: each reason is told once. */
 function failures(failed: Readiness[]): string {
@@ -58,10 +60,9 @@ function failures(failed: Readiness[]): string {
     const reason = ready.replace(/^failed: /, "").replaceAll("|", "\n  ");
     machines.set(reason, [...(machines.get(reason) ?? []), `${name} (${instanceId})`]);
   }
-  return [
-    ...[...machines].map(([reason, names]) => `${names.join(", ")} failed in ${reason}`),
-    "What ran before keeps all traffic. Mend the cause, or set back what you changed, and run the update again.",
-  ].join("\n");
+  return [...machines]
+    .map(([reason, names]) => `${names.join(", ")} failed in ${reason}`)
+    .join("\n");
 }
 
 function overdue({ name, instanceId, ready }: Readiness, seconds: number): string {

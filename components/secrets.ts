@@ -1,3 +1,4 @@
+import { createHmac } from "node:crypto";
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 
@@ -15,33 +16,50 @@ export interface SecretsArgs {
  */
 export class Secrets extends pulumi.ComponentResource {
   readonly path: string;
-  /** Another text whenever a secret is added, removed or changed. */
-  readonly version: pulumi.Output<string>;
-  /** As long as {@link version} can become. */
-  readonly longestVersion: string;
   readonly parameters: aws.ssm.Parameter[];
+  /** As long as {@link digest} can become. */
+  readonly longestDigest: string;
+  private readonly values: SecretsArgs["values"];
 
   constructor(name: string, args: SecretsArgs, options?: pulumi.ComponentResourceOptions) {
     super("meteor-scale:secrets:Secrets", name, {}, options);
     this.path = args.path;
-    const entries = Object.entries(args.values).map(([key, value]) => {
-      const parameter = new aws.ssm.Parameter(
-        `${name}-${key}`,
-        {
-          name: `${args.path}/${key}`,
-          type: "SecureString",
-          tier: "Intelligent-Tiering",
-          value: pulumi.secret(value),
-        },
-        { parent: this },
-      );
-      return { key, parameter };
-    });
-    this.parameters = entries.map(({ parameter }) => parameter);
-    this.version = pulumi
-      .all(entries.map(({ key, parameter }) => pulumi.interpolate`${key}:${parameter.version}`))
-      .apply((versions) => versions.join(" "));
-    this.longestVersion = entries.map(({ key }) => `${key}:99999`).join(" ");
+    this.values = args.values;
+    this.parameters = Object.entries(args.values).map(
+      ([key, value]) =>
+        new aws.ssm.Parameter(
+          `${name}-${key}`,
+          {
+            name: `${args.path}/${key}`,
+            type: "SecureString",
+            tier: "Intelligent-Tiering",
+            value: pulumi.secret(value),
+          },
+          { parent: this },
+        ),
+    );
+    this.longestDigest = digestOf("", args.values);
     this.registerOutputs({});
   }
+
+  /**
+   * Another text whenever a secret is added, removed or changed, which tells reviewers of a preview the
+   * secret's name.
+   *
+   * @param key a secret itself, so that nobody can find a value by its digest
+   */
+  digest(key: pulumi.Input<string>): pulumi.Output<string> {
+    return pulumi.unsecret(
+      pulumi.all([key, this.values]).apply(([secret, values]) => digestOf(secret, values)),
+    );
+  }
+}
+
+function digestOf(key: string, values: Record<string, unknown>): string {
+  return Object.entries(values)
+    .map(([name, value]) => {
+      const digest = createHmac("sha256", key).update(String(value)).digest("hex");
+      return `${name}:${digest.slice(0, 12)}`;
+    })
+    .join(" ");
 }

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { parse } from "yaml";
 import {
   type MockRun,
@@ -208,6 +209,28 @@ test("no secret is in user data or outputs", async () => {
   expect(JSON.stringify(result.outputs)).not.toMatch(/secret-/);
 });
 
+test("a changed secret is a release of every host, and the preview tells its name and nothing of its value", async () => {
+  const digests = async (config: Record<string, unknown>): Promise<string[]> =>
+    [...instances(await run(config))]
+      .filter(([name]) => name.startsWith("host"))
+      .map(([, { userData }]) => /SECRETS_DIGEST='(.*?)'/.exec(String(userData))?.[1] ?? "");
+  const before = await digests({
+    mailUrl: "smtp://user:one@mail.example.com",
+    env: { API_KEY: "a" },
+  });
+  const after = await digests({
+    mailUrl: "smtp://user:two@mail.example.com",
+    env: { API_KEY: "a" },
+  });
+  expect(new Set(before).size).toBe(1);
+  const parts = (text = ""): string[] => text.split(" ");
+  const changed = parts(after[0]).filter((part) => !parts(before[0]).includes(part));
+  expect(changed).toEqual([expect.stringMatching(/^MAIL_URL:[0-9a-f]{12}$/)]);
+  expect(before[0]).not.toContain(
+    createHash("sha256").update("smtp://user:one@mail.example.com").digest("hex").slice(0, 12),
+  );
+});
+
 test("every secret is a SecureString below the path of the machines that read it", async () => {
   const result = await run({ env: { API_KEY: "secret-key" } });
   const secret = ofType(result, "aws:ssm/parameter:Parameter").filter(({ inputs }) =>
@@ -249,7 +272,8 @@ test("a set of one's own leaves no Mongo machine, volume or group", async () => 
 
 test("the firewall alone guards Mongo if asked: no password exists", async () => {
   const result = await run({ mongoAccessControl: "firewall" });
-  expect(ofType(result, "random:index/randomPassword:RandomPassword")).toEqual([]);
+  const passwords = ofType(result, "random:index/randomPassword:RandomPassword");
+  expect(passwords.map(({ name }) => name)).toEqual(["meteor-digest-key"]);
 });
 
 test("a type of two cores is limited to one where EC2 can, and refused where it can't", async () => {

@@ -82,7 +82,7 @@ test("systemd reads every unit without a complaint", () => {
   const root = mkdtempSync(join(tmpdir(), "meteor-scale-units-"));
   const copies = units.map(({ path, copy }) => {
     const text = readFileSync(copy, "utf8").replaceAll(
-      /^(Exec\w+=)(\/usr\/local\/\S+)/gm,
+      /^(Exec\w+=\+?)(\/usr\/local\/\S+)/gm,
       (_line, key: string, program: string) => {
         const standIn = join(root, program.replaceAll("/", "-"));
         writeFileSync(standIn, "#!/bin/sh\n");

@@ -15,7 +15,7 @@ import {
 } from "./network";
 
 /** How long a machine that is to be off may take to stop its services, before it is cut off. */
-const powerOffSeconds = 60;
+const powerOffSeconds = 150;
 /** What systemd takes as the wish to power off: https://www.freedesktop.org/software/systemd/man/systemd.html#SIGRTMIN+4 */
 const powerOffSignal = 34 + 4;
 /** How systemd-nspawn ends when the machine wants to start again. */

@@ -118,6 +118,9 @@ test.each<[string, Record<string, unknown>, RegExp]>([
   ["amiId", { amiId: "debian" }, /amiId is debian; it must be an image's id/],
   ["sessionManager", { sessionManager: "yes" }, /must be true or false/],
   ["readyTimeout", { readyTimeout: 10 }, /from 60 to 3600/],
+  ["minReadySeconds", { minReadySeconds: 0 }, /from 1 to 600/],
+  ["minReadySeconds", { readyTimeout: 60 }, /no host could be ready in time; readyTimeout \(60\)/],
+  ["drainTimeout", { drainTimeout: 200 }, /from 15 to 120/],
   [
     "hostcount",
     { hostcount: 3 },

@@ -1,4 +1,15 @@
 #!/bin/bash
-# Before a shutdown: serve on until the balancer has moved to another host. Records have a TTL of 5 s,
-# HAProxy asks every second, and what runs may take some seconds more.
-[ "$(systemctl is-system-running)" != stopping ] || sleep "$DRAIN_SECONDS"
+# Before a shutdown: serve on until no new request comes, let those under way end, then stop as gently as can be.
+[ "$(systemctl is-system-running)" = stopping ] || exit 0
+connections() { ss -Htn state established "sport = :$PORT" | wc -l; }
+# A record's TTL of 5 s, HAProxy's second, and what a lost query costs.
+sleep 10
+# A WebSocket stays until its end, so it may take the whole time.
+for _ in $(seq 11 "$DRAIN_TIMEOUT"); do
+  [ "$(connections)" -gt 0 ] || exit 0
+  sleep 1
+done
+# Nothing more is heard, but answers still go out: what a client sends from here on was never run, so a
+# client that sends it again elsewhere does not run it twice.
+nft "add table inet drain; add chain inet drain input { type filter hook input priority 0; }; add rule inet drain input tcp dport $PORT drop"
+sleep 1

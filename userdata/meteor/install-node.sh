@@ -14,8 +14,8 @@ folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 for file in SHASUMS256.txt "$name.tar.gz"; do
-  if ! curl -fsSL --retry 5 --connect-timeout 10 --proto '=https' -O "https://nodejs.org/dist/v$version/$file"; then
-    echo "Node $version, which the bundle needs, could not be had from nodejs.org" >&2
+  if ! curl -fsSL --retry 5 --connect-timeout 10 --proto '=https' -O "https://nodejs.org/dist/v$version/$file" 2>error; then
+    echo "Node $version, which the bundle needs, could not be had from nodejs.org: $(tail -n 1 error)" >&2
     exit 1
   fi
 done

@@ -11,10 +11,12 @@ export interface MeteorMachineArgs {
   port: number;
   /** Limit of Node's heap, in megabytes. */
   heapMegabytes: number;
-  /** How long a host that is shut down serves on, in seconds. */
-  drainSeconds: number;
+  /** How long the application must answer without a crash before the host is ready, in seconds. */
+  minReadySeconds: number;
+  /** How long a host that is shut down serves on at most, in seconds; 10 at least. */
+  drainTimeoutSeconds: number;
   /** Changes whenever a secret does, so that a changed secret is a release. */
-  secretsVersion: string;
+  secretsDigest: string;
 }
 
 /** One of the identical hosts: one process of the application, started again whenever it ends. */
@@ -23,9 +25,10 @@ export function meteorMachine(args: MeteorMachineArgs): MachineContents {
     environment: {
       BUNDLE: args.bundle,
       BUNDLE_SHA256: args.bundleSha256,
-      SECRETS_VERSION: args.secretsVersion,
+      SECRETS_DIGEST: args.secretsDigest,
       HEAP_MEGABYTES: String(args.heapMegabytes),
-      DRAIN_SECONDS: String(args.drainSeconds),
+      MIN_READY_SECONDS: String(args.minReadySeconds),
+      DRAIN_TIMEOUT: String(args.drainTimeoutSeconds),
       NODE_ENV: "production",
       ROOT_URL: args.rootUrl,
       PORT: String(args.port),

@@ -1,6 +1,6 @@
 import { findMachine } from "../../../local/region/access";
 import { eventually, inMachine } from "../machines";
-import { Browser, type WhoAmI } from "./browser";
+import { Browser, type WhoAmI } from "../../../local/traffic/browser";
 import { type Stack, statistic, upStack } from "./stack";
 
 jest.setTimeout(180_000);

@@ -1,39 +1,38 @@
-import { execFileSync, spawnSync } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { parse, stringify } from "yaml";
 import { pulumiEnvironment } from "../../../local/engine";
 import { fetchPage, stackCertificate } from "../../../local/page";
 import { repositoryFolder, stackName } from "../../../local/paths";
 import type { StatusOfMachine } from "../../../local/region/status";
+import type { Site } from "../../../local/traffic/browser";
+import { type LoadReport, startLoad } from "../../../local/traffic/load";
 import { type Outcome, outcomeOf } from "../../tools";
 import { readStatistic } from "../../userdata/balancerSandbox";
 import { inMachine } from "../machines";
 
 /** The stack `local` as `npm run local` makes it, and where its clients find it. */
-export interface Stack {
-  /** Of this computer's loopback range. */
-  address: string;
-  /** The same as the namespace that plays the internet knows it. */
+export interface Stack extends Site {
+  /** The address as the namespace that plays the internet knows it. */
   internetAddress: string;
-  /** The balancer's certificate, in PEM. */
-  certificate: string;
 }
-
-/** The address that the stack `local` has in its configuration. */
-export const rootUrl = "https://meteor.localhost";
 
 /** Brings the stack up, or does nothing if it is. */
 export async function upStack(): Promise<Stack> {
   localCommand("up");
   const balancer = machines().find(({ name }) => name.endsWith("-balancer"));
   const stack = {
+    // As Pulumi.local.yaml has it.
+    rootUrl: "https://meteor.localhost",
     address: balancer?.elasticAddress ?? "",
     internetAddress: balancer?.internetAddress ?? "",
     certificate: await stackCertificate(),
   };
-  await fetchPage(stack.address, rootUrl, stack.certificate);
+  await fetchPage(stack.address, stack.rootUrl, stack.certificate);
   return stack;
 }
 
@@ -52,33 +51,152 @@ export function machines(): StatusOfMachine[] {
   return machines;
 }
 
+const pulumiFlags = ["--stack", stackName, "--cwd", repositoryFolder, "--color", "never"];
+
 /** Runs Pulumi in a terminal's way, with the environment that `npm run local -- env` prints. */
 export function pulumi(...args: string[]): Outcome {
-  return outcomeOf(
-    "pulumi",
-    [...args, "--stack", stackName, "--cwd", repositoryFolder, "--color", "never"],
-    pulumiEnvironment(),
+  return outcomeOf("pulumi", [...args, ...pulumiFlags], pulumiEnvironment());
+}
+
+/** What the engine did to a resource. */
+export interface Step {
+  /** Such as `create`, `update`, `create-replacement`, `delete-replaced`. */
+  operation: string;
+  /** Such as `meteor-host1-instance`. */
+  name: string;
+}
+
+/** An update that has ended. */
+export interface Update extends Outcome {
+  /** What was done, in the order in which it was done, as the engine's own events tell. */
+  steps: Step[];
+}
+
+/** The stack's committed config with other values, as a file for `--config-file`. */
+export function configFile(
+  folder: string,
+  values: Record<string, unknown>,
+  secrets: Record<string, string> = {},
+): string {
+  const file = join(folder, "config.yaml");
+  const committed = readFileSync(join(repositoryFolder, `Pulumi.${stackName}.yaml`), "utf8");
+  const settings = parse(committed) as { config: Record<string, unknown> };
+  const changed = Object.entries(values).map(
+    ([key, value]) => [`meteor-scale:${key}`, value] as const,
   );
+  writeFileSync(
+    file,
+    stringify({ ...settings, config: { ...settings.config, ...Object.fromEntries(changed) } }),
+  );
+  for (const [key, input] of Object.entries(secrets)) {
+    execFileSync(
+      "pulumi",
+      ["config", "set", "--secret", key, "--config-file", file, ...pulumiFlags],
+      { env: { ...process.env, ...pulumiEnvironment() }, input },
+    );
+  }
+  return file;
+}
+
+/** How an update of the stack differs from `pulumi up`. */
+export interface UpdateOptions {
+  /** Config values that are secrets. */
+  secrets?: Record<string, string>;
+  /** More flags of `pulumi up`. */
+  flags?: string[];
+  /** Sees the steps that have ended, and the process that it could kill. */
+  watch?: (steps: Step[], engine: ChildProcess) => void;
 }
 
 /** Runs an update of the stack with other config values than those of Pulumi.local.yaml. */
-export function updateWith(values: Record<string, unknown>): Outcome {
+export async function updateWith(
+  values: Record<string, unknown>,
+  { secrets = {}, flags = [], watch }: UpdateOptions = {},
+): Promise<Update> {
   const folder = mkdtempSync(join(tmpdir(), "meteor-scale-stack-"));
+  const events = join(folder, "events.json");
+  const file = configFile(folder, values, secrets);
+  writeFileSync(events, "");
+  const engine = spawn(
+    "pulumi",
+    [
+      ...["up", "--yes", "--skip-preview", "--config-file", file, ...flags],
+      ...["--event-log", events, ...pulumiFlags],
+    ],
+    {
+      // `--event-log` is one of the commands for debugging.
+      env: { ...process.env, ...pulumiEnvironment(), PULUMI_DEBUG_COMMANDS: "true" },
+      stdio: ["ignore", "pipe", "pipe"],
+    },
+  );
+  let output = "";
+  for (const stream of [engine.stdout, engine.stderr]) {
+    stream.setEncoding("utf8").on("data", (text: string) => (output += text));
+  }
+  const timer = setInterval(() => watch?.(readSteps(events), engine), 50);
   try {
-    const file = join(folder, "config.yaml");
-    const committed = readFileSync(join(repositoryFolder, `Pulumi.${stackName}.yaml`), "utf8");
-    const settings = parse(committed) as { config: Record<string, unknown> };
-    const changed = Object.entries(values).map(
-      ([key, value]) => [`meteor-scale:${key}`, value] as const,
-    );
-    writeFileSync(
-      file,
-      stringify({ ...settings, config: { ...settings.config, ...Object.fromEntries(changed) } }),
-    );
-    return pulumi("up", "--yes", "--skip-preview", "--config-file", file);
+    const [status] = (await once(engine, "close")) as [number | null];
+    return { status, output, steps: readSteps(events) };
   } finally {
+    clearInterval(timer);
     rmSync(folder, { recursive: true });
   }
+}
+
+interface EventLine {
+  resOutputsEvent?: { metadata: { op: string; urn: string } };
+}
+
+function readSteps(events: string): Step[] {
+  return readFileSync(events, "utf8")
+    .split("\n")
+    .slice(0, -1)
+    .map((line) => (JSON.parse(line) as EventLine).resOutputsEvent?.metadata)
+    .filter((metadata) => metadata !== undefined)
+    .map(({ op, urn }) => ({ operation: op, name: urn.split("::").at(-1) ?? "" }))
+    .filter(({ operation }) => !["same", "read", "refresh"].includes(operation));
+}
+
+/** Traffic of the size that every change is tried under. */
+export async function underTraffic<Result>(
+  site: Site,
+  change: () => Promise<Result>,
+): Promise<{ result: Result; report: LoadReport }> {
+  const load = await startLoad({ site, sessions: 50, requestsPerSecond: 20 });
+  try {
+    await sleep(3000);
+    const result = await change();
+    await sleep(3000);
+    const report = await load.stop();
+    console.log(JSON.stringify(report));
+    return { result, report };
+  } finally {
+    load.kill();
+  }
+}
+
+/**
+ * No request failed, no call was lost, and no page was away for long. A call may run twice only over XHR
+ * polling: where a name moves between a call and the poll that would bring its answer, nothing can.
+ */
+export function expectUnnoticed(report: LoadReport): void {
+  expect(report).toMatchObject({
+    failedRequests: [],
+    lostCalls: 0,
+    failedCalls: [],
+    repeatedCalls: { websocket: 0 },
+  });
+  expect(report.longestWait).toBeLessThan(5000);
+}
+
+/** Private addresses of the hosts that run, by their names. */
+export function hostAddresses(): Record<string, string> {
+  return Object.fromEntries(
+    machines().flatMap(({ name, privateAddress }) => {
+      const host = /-(host\d+)$/.exec(name)?.[1];
+      return host === undefined ? [] : [[host, privateAddress]];
+    }),
+  );
 }
 
 /** What curl gets in the namespace that plays the internet. */

@@ -1,7 +1,12 @@
 import { fetchPage } from "../../../local/page";
 import { eventually } from "../machines";
-import { Browser, type DdpClient, type Transport, type WhoAmI } from "./browser";
-import { fromInternet, rootUrl, type Stack, statistic, upStack } from "./stack";
+import {
+  Browser,
+  type DdpClient,
+  type Transport,
+  type WhoAmI,
+} from "../../../local/traffic/browser";
+import { fromInternet, type Stack, statistic, upStack } from "./stack";
 
 let stack: Stack;
 const opened: Browser[] = [];
@@ -43,7 +48,7 @@ async function oneOnEachHost(transport: Transport): Promise<Map<string, DdpClien
 }
 
 test("the page comes over HTTPS, with the stack's own certificate", async () => {
-  expect(await fetchPage(stack.address, rootUrl, stack.certificate)).toBe("meteor-scale");
+  expect(await fetchPage(stack.address, stack.rootUrl, stack.certificate)).toBe("meteor-scale");
 });
 
 test("plain HTTP is redirected to HTTPS, path and query included", () => {

@@ -13,6 +13,11 @@ async function boot() {
       `Version ${config.version} of the sample application fails at start on purpose.`,
     );
   }
+  if (config.hangAtStart) {
+    // Keeps the process alive.
+    setInterval(() => undefined, 60_000);
+    return;
+  }
   const mongo = await connectMongo(environment.mongoUrl, "MONGO_URL");
   const liveQueries = new LiveQueries(mongo.db());
   const ddp = new DdpServer();

@@ -82,6 +82,20 @@ async function startApplication({ config, ddp, liveQueries, environment }) {
       return deletedCount;
     },
 
+    /** Notes that a call ran, so that calls that ran twice or never can be told. */
+    async "calls.note"(_session, run, call) {
+      await database.collection("calls").insertOne({ run: String(run), call: String(call) });
+      return { host: self.host, version: self.version, startedAt };
+    },
+
+    /** Which calls of a run were noted, each as often as it ran; and forgets them. */
+    async "calls.take"(_session, run) {
+      const collection = database.collection("calls");
+      const noted = await collection.find({ run: String(run) }).toArray();
+      await collection.deleteMany({ run: String(run) });
+      return noted.map(({ call }) => call);
+    },
+
     count: () => database.collection("tasks").countDocuments(),
 
     whoami: ({ connection }) => ({

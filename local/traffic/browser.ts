@@ -5,8 +5,17 @@ import type { LookupFunction } from "node:net";
 import { join } from "node:path";
 import { runInNewContext } from "node:vm";
 import SockJS from "sockjs-client";
-import { repositoryFolder } from "../../../local/paths";
-import { rootUrl, type Stack } from "./stack";
+import { repositoryFolder } from "../paths";
+
+/** Where an application is found, and what its visitors trust. */
+export interface Site {
+  /** The https:// address that people type. */
+  rootUrl: string;
+  /** The IP address to connect to. */
+  address: string;
+  /** The balancer's certificate, in PEM. */
+  certificate: string;
+}
 
 export interface Answer {
   status: number;
@@ -52,15 +61,15 @@ export class Browser {
   private left = false;
   private readonly timers = new Set<NodeJS.Timeout>();
 
-  constructor(private readonly stack: Stack) {
-    https.globalAgent = new BrowserAgent({ keepAlive: true, ...tlsOptions(stack) });
+  constructor(private readonly site: Site) {
+    https.globalAgent = new BrowserAgent({ keepAlive: true, ...tlsOptions(site) });
   }
 
   get(path = "/", headers: Record<string, string> = {}): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const request = https.get(
-        new URL(path, rootUrl),
-        { ...tlsOptions(this.stack), agent: false, headers: { ...this.cookies(), ...headers } },
+        new URL(path, this.site.rootUrl),
+        { ...tlsOptions(this.site), agent: false, headers: { ...this.cookies(), ...headers } },
         (response) => {
           this.keep(response.headers["set-cookie"]);
           let body = "";
@@ -79,8 +88,12 @@ export class Browser {
     return JSON.parse((await this.get("/whoami")).body) as WhoAmI;
   }
 
-  /** Opens the page's connection, and waits until it is there. */
-  connect(transport: Transport): Promise<DdpClient> {
+  /**
+   * Opens the page's connection, and waits until it is there.
+   *
+   * @param onLoss is told whenever the connection breaks, before the page opens another
+   */
+  connect(transport: Transport, onLoss?: () => void): Promise<DdpClient> {
     const Client = this.loadPage();
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
@@ -92,7 +105,10 @@ export class Browser {
         events: {
           status: (state: string): void => {
             if (state === "connected") {
+              clearTimeout(timer);
               resolve(client);
+            } else if (state === "waiting") {
+              onLoss?.();
             }
           },
           change: () => undefined,
@@ -152,9 +168,9 @@ export class Browser {
   private open(path: string, options: SockJS.Options): WebSocket {
     const session = Math.random().toString(36).slice(2, 10);
     sessions.set(session, this);
-    const websocket = { tls: tlsOptions(this.stack), headers: this.cookies() };
+    const websocket = { tls: tlsOptions(this.site), headers: this.cookies() };
     const all = { ...options, sessionId: (): string => session, transportOptions: { websocket } };
-    const socket = new SockJS(`${rootUrl}${path}`, undefined, all);
+    const socket = new SockJS(`${this.site.rootUrl}${path}`, undefined, all);
     this.sockets.add(socket);
     socket.addEventListener("open", () => {
       // The upgrade's answer, which SockJS itself does not look at.
@@ -171,7 +187,7 @@ export class Browser {
   }
 }
 
-function tlsOptions({ address, certificate }: Stack): { ca: string; lookup: LookupFunction } {
+function tlsOptions({ address, certificate }: Site): { ca: string; lookup: LookupFunction } {
   return {
     ca: certificate,
     lookup: (_name, options, callback): void => {

@@ -1,0 +1,155 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { connect } from "node:tls";
+import { eventually, inMachine } from "../machines";
+import { run } from "../../tools";
+import {
+  expectUnnoticed,
+  machines,
+  type Stack,
+  statistic,
+  underTraffic,
+  type Update,
+  upStack,
+  updateWith,
+} from "./stack";
+
+jest.setTimeout(300_000);
+
+let stack: Stack;
+const folder = mkdtempSync(join(tmpdir(), "meteor-scale-balancer-"));
+
+beforeAll(async () => {
+  stack = await upStack();
+});
+
+afterAll(async () => {
+  rmSync(folder, { recursive: true });
+  await upStack();
+});
+
+function ids(): Record<string, string> {
+  return Object.fromEntries(
+    machines().map(({ name, instanceId }) => [name.replace("meteor-scale-local-", ""), instanceId]),
+  );
+}
+
+describe("another balancer takes over within 2 s", () => {
+  test.each([
+    ["for a setting", { maxHosts: 9 }],
+    ["for its size", { maxHosts: 9, balancerInstanceType: "m7a.medium" }],
+    [
+      "for its software",
+      { maxHosts: 9, balancerInstanceType: "m7a.medium", studInstall: "package" },
+    ],
+  ])("%s, and no other machine is touched", async (_why, config) => {
+    const before = ids();
+    const { result, report } = await underTraffic(stack, () => updateWith(config));
+    expect(result).toMatchObject({ status: 0 });
+    const now = ids();
+    expect({ ...now, balancer: "" }).toEqual({ ...before, balancer: "" });
+    expect(now["balancer"]).not.toBe(before["balancer"]);
+    // Connections through the old one break; what they asked is asked again.
+    expect(report.outage).toBeLessThan(2000);
+    expect(report).toMatchObject({ lostCalls: 0, failedCalls: [], movedCookies: 0 });
+    expect(report.longestWait).toBeLessThan(5000);
+    expect(report.reconnects).toBe(report.sessions);
+    // It is ready, and has the address, before the old one goes.
+    const order = result.steps
+      .map(({ operation, name }) => `${operation} ${name}`)
+      .filter((step) => /-(instance|address-of-machine)$/.test(step));
+    expect(order).toEqual([
+      "create-replacement balancer-instance",
+      "create-replacement balancer-address-of-machine",
+      "delete-replaced balancer-address-of-machine",
+      "delete-replaced balancer-instance",
+    ]);
+    expect(statistic("status")).toMatchObject({ host1: "UP", host3: "UP", host4: "DOWN" });
+  });
+});
+
+describe("a certificate of one's own", () => {
+  /** A certificate for the site, signed by an authority of the tests. */
+  function issue(name: string, key: string[]): { certificatePem: string; privateKeyPem: string } {
+    const file = (ending: string): string => join(folder, `${name}.${ending}`);
+    run("openssl", [
+      ...["req", "-new", "-noenc", "-subj", "/CN=meteor.localhost", ...key],
+      ...["-keyout", file("key"), "-out", file("csr")],
+    ]);
+    run("openssl", [
+      ...["x509", "-req", "-in", file("csr"), "-days", "30", "-out", file("pem")],
+      ...["-CA", join(folder, "ca.pem"), "-CAkey", join(folder, "ca.key"), "-CAcreateserial"],
+      ...["-extfile", join(folder, "names")],
+    ]);
+    return {
+      certificatePem: readFileSync(file("pem"), "utf8"),
+      privateKeyPem: readFileSync(file("key"), "utf8"),
+    };
+  }
+
+  /** Fingerprint of the certificate that a new connection is served. */
+  function served(): Promise<string> {
+    return new Promise((resolve, reject) => {
+      const socket = connect(
+        {
+          host: stack.address,
+          port: 443,
+          rejectUnauthorized: false,
+          servername: "meteor.localhost",
+        },
+        () => {
+          resolve(socket.getPeerCertificate().fingerprint256);
+          socket.end();
+        },
+      );
+      socket.on("error", reject);
+    });
+  }
+
+  test("replaces the stack's own, and is renewed, without a connection that breaks or a machine that changes", async () => {
+    const authority = join(folder, "ca.pem");
+    run("openssl", [
+      ...["req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "30", "-subj", "/CN=Tests"],
+      ...["-keyout", join(folder, "ca.key"), "-out", authority],
+    ]);
+    run("bash", ["-c", `echo subjectAltName=DNS:meteor.localhost >${join(folder, "names")}`]);
+    const first = issue("first", ["-newkey", "rsa:2048"]);
+    const renewed = issue("renewed", ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+    const trusting = { ...stack, certificate: stack.certificate + readFileSync(authority, "utf8") };
+    const before = ids();
+    for (const { certificatePem, privateKeyPem } of [first, renewed]) {
+      const { result, report } = await underTraffic(trusting, async (): Promise<Update> => {
+        const old = await served();
+        const update = await updateWith(
+          { tls: "pem", certificatePem },
+          { secrets: { privateKeyPem } },
+        );
+        await eventually(async () => {
+          expect(await served()).not.toBe(old);
+        }, 60);
+        return update;
+      });
+      expect(result).toMatchObject({ status: 0 });
+      expect(result.output).not.toContain("PRIVATE KEY");
+      expectUnnoticed(report);
+      expect(report.reconnects).toBe(0);
+      expect(ids()).toEqual(before);
+      expect(result.steps.filter(({ operation }) => operation !== "delete")).toEqual(
+        expect.arrayContaining([
+          { operation: "update", name: "certificate-pem-CERTIFICATE" },
+          { operation: "update", name: "certificate-pem-PRIVATE_KEY" },
+        ]),
+      );
+      expect(inMachine("balancer", "systemctl show -p NRestarts --value stud haproxy")).toBe(
+        "0\n\n0",
+      );
+    }
+  });
+
+  test("gives way to the stack's own again", async () => {
+    const { result } = { result: await updateWith({}) };
+    expect(result).toMatchObject({ status: 0 });
+    stack = await upStack();
+  });
+});
