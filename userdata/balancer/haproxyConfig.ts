@@ -31,6 +31,8 @@ defaults
   timeout tunnel 1h
   timeout client-fin 30s
   option dontlognull
+  # a page that was left takes its poll with it, or leastconn would count that for up to 25 s
+  option abortonclose
   # option httplog without the query, which may carry tokens
   log-format "%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq %HM %HPO"
   http-error status 503 content-type text/plain string "No host of this application is up. Please try again in a few seconds.\\n" hdr Cache-Control no-store hdr Retry-After 5
@@ -74,13 +76,17 @@ backend apps
   # a connection kept open would go on to the old address of a name that moved
   option http-server-close
   option redispatch 1
+  # as many as there are servers: leastconn prefers one that refuses, since nobody is connected to it
+  retries ${slots.length}
   # any other path gets 200 from Meteor's router, whatever its state
   option httpchk
   http-check send meth GET uri /sockjs/info ver HTTP/1.1 hdr Host ${zone} hdr X-Forwarded-Proto https
   http-check expect status 200
   load-server-state-from-file global
+  # a name that was parked refuses, and is left at its first refusal
+  default-server observe layer4 error-limit 1 on-error mark-down
   # leastconn would give a host that is back every new connection, hence slowstart
-  default-server check inter 2s slowstart 30s resolvers vpc resolve-prefer ipv4 init-addr last,none
+  default-server check inter 2s downinter 1s slowstart 30s resolvers vpc resolve-prefer ipv4 init-addr last,none
 
   #adding server
 ${slots.map((slot) => `  server ${slot} ${slot}.${zone}:${meteorPort} cookie ${slot}\n`).join("")}`;

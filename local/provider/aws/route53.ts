@@ -170,10 +170,14 @@ const record = resource<AwsContext, aws.route53.RecordArgs, aws.route53.RecordSt
   },
   outputs: ["fqdn"],
   async create(context, inputs) {
-    await change(context, inputs.zoneId, [
-      [inputs.allowOverwrite === true ? "UPSERT" : "CREATE", inputs],
-    ]);
-    return `${inputs.zoneId}_${inputs.name.toLowerCase()}_${inputs.type}`;
+    const id = `${inputs.zoneId}_${inputs.name.toLowerCase()}_${inputs.type}`;
+    // What CREATE is for; but moto 5 refuses to create anew a record that was deleted.
+    const exists = (await findRecord(context, recordKey(id, inputs))) !== undefined;
+    if (exists && inputs.allowOverwrite !== true) {
+      throw new Error(`the record ${inputs.name} of type ${inputs.type} already exists`);
+    }
+    await change(context, inputs.zoneId, [["UPSERT", inputs]]);
+    return id;
   },
   async read(context, id, state) {
     const key = recordKey(id, state);

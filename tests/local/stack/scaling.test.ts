@@ -77,8 +77,10 @@ test("more slots need another balancer, and no other machine", async () => {
   );
   expect(replaced.map(({ name }) => name)).toEqual(["meteor-scale-local-balancer"]);
   expect(Object.keys(statistic("status"))).toHaveLength(12);
-  const records = result.steps.filter(({ name }) => /^meteor-host\d+-name$/.test(name));
-  expect(records).toEqual(
-    [9, 10, 11, 12].map((slot) => ({ operation: "create", name: `meteor-host${slot}-name` })),
+  const records = result.steps
+    .filter(({ name }) => /^meteor-host\d+-name$/.test(name))
+    .map(({ operation, name }) => `${operation} ${name}`);
+  expect(records.sort()).toEqual(
+    ["10", "11", "12", "9"].map((slot) => `create meteor-host${slot}-name`),
   );
 });

@@ -136,6 +136,9 @@ export async function updateWith(
   const timer = setInterval(() => watch?.(readSteps(events), engine), 50);
   try {
     const [status] = (await once(engine, "close")) as [number | null];
+    if (status !== 0) {
+      console.log(output);
+    }
     return { status, output, steps: readSteps(events) };
   } finally {
     clearInterval(timer);
@@ -154,7 +157,7 @@ function readSteps(events: string): Step[] {
     .map((line) => (JSON.parse(line) as EventLine).resOutputsEvent?.metadata)
     .filter((metadata) => metadata !== undefined)
     .map(({ op, urn }) => ({ operation: op, name: urn.split("::").at(-1) ?? "" }))
-    .filter(({ operation }) => !["same", "read", "refresh"].includes(operation));
+    .filter(({ operation }) => !["same", "read", "refresh", "replace"].includes(operation));
 }
 
 /** Traffic of the size that every change is tried under. */
