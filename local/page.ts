@@ -39,6 +39,8 @@ export async function fetchPage(
       ca: certificate,
       servername: isIP(host) ? "" : host,
       headers: { host },
+      // A connection that is kept may outlive the way that it was made on.
+      agent: false,
       timeout: 10_000,
     };
     const asking = request(options, (response) => {

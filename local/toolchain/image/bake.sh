@@ -23,6 +23,11 @@ for script in "$scripts"/install-*; do
     install-node) ;;
     # There is no Session Manager here.
     install-session-manager) ;;
+    # Both kinds, so that a stack can change from one to the other.
+    install-balancer)
+      "$script"
+      STUD_INSTALL=package "$script"
+      ;;
     *)
       echo "== ${script##*/}"
       "$script"

@@ -2,8 +2,9 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect } from "node:tls";
-import { eventually, inMachine } from "../machines";
+import { fetchPage } from "../../../local/page";
 import { run } from "../../tools";
+import { eventually, inMachine } from "../machines";
 import {
   expectUnnoticed,
   machines,
@@ -54,7 +55,7 @@ describe("another balancer takes over within 2 s", () => {
     expect(report.outage).toBeLessThan(2000);
     expect(report).toMatchObject({ lostCalls: 0, failedCalls: [], movedCookies: 0 });
     expect(report.longestWait).toBeLessThan(5000);
-    expect(report.reconnects).toBe(report.sessions);
+    expect(report.reconnects).toBeGreaterThanOrEqual(report.sessions);
     // It is ready, and has the address, before the old one goes.
     const order = result.steps
       .map(({ operation, name }) => `${operation} ${name}`)
@@ -70,6 +71,10 @@ describe("another balancer takes over within 2 s", () => {
 });
 
 describe("a certificate of one's own", () => {
+  beforeAll(async () => {
+    stack = await upStack();
+  });
+
   /** A certificate for the site, signed by an authority of the tests. */
   function issue(name: string, key: string[]): { certificatePem: string; privateKeyPem: string } {
     const file = (ending: string): string => join(folder, `${name}.${ending}`);
@@ -148,8 +153,11 @@ describe("a certificate of one's own", () => {
   });
 
   test("gives way to the stack's own again", async () => {
-    const { result } = { result: await updateWith({}) };
-    expect(result).toMatchObject({ status: 0 });
+    const before = ids();
     stack = await upStack();
+    expect(ids()).toEqual(before);
+    await eventually(async () => {
+      await fetchPage(stack.address, stack.rootUrl, stack.certificate);
+    }, 60);
   });
 });

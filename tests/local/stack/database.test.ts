@@ -1,0 +1,85 @@
+import { eventually, inMachine } from "../machines";
+import {
+  expectUnnoticed,
+  localCommand,
+  machines,
+  pulumi,
+  type Stack,
+  underTraffic,
+  upStack,
+  updateWith,
+} from "./stack";
+
+jest.setTimeout(300_000);
+
+let stack: Stack;
+
+beforeAll(async () => {
+  stack = await upStack();
+});
+
+afterAll(() => {
+  // A volume can't shrink again.
+  localCommand("down");
+});
+
+function ids(): Record<string, string> {
+  return Object.fromEntries(
+    machines().map(({ name, instanceId }) => [name.replace("meteor-scale-local-", ""), instanceId]),
+  );
+}
+
+test("destroying a stack is refused while its data is protected, before anything is deleted", async () => {
+  expect((await updateWith({ protectData: true })).status).toBe(0);
+  const before = ids();
+  const { status, output } = pulumi("destroy", "--yes");
+  expect(status).not.toBe(0);
+  expect(output).toMatch(/mongo-member1-data.*cannot be deleted/s);
+  expect(ids()).toEqual(before);
+  expect(pulumi("preview", "--expect-no-changes", "--refresh").status).not.toBe(0);
+  expect((await updateWith({})).status).toBe(0);
+});
+
+test("Mongo's volume grows in place, and its file system with it, while it is in use", async () => {
+  const size = (): number =>
+    Number(inMachine("mongo1", "df --block-size=1G --output=size /var/lib/mongodb | tail -n 1"));
+  const before = ids();
+  const { result, report } = await underTraffic(stack, async () => {
+    const update = await updateWith({ mongoVolumeSize: 25 });
+    await eventually(() => {
+      expect(size()).toBe(25);
+    }, 90);
+    return update;
+  });
+  expect(result).toMatchObject({
+    status: 0,
+    steps: [{ operation: "update", name: "mongo-member1-data" }],
+  });
+  expectUnnoticed(report);
+  expect(ids()).toEqual(before);
+});
+
+test("another size of Mongo's machine: the application waits, its data and all other machines stay", async () => {
+  const before = ids();
+  const { result, report } = await underTraffic(stack, () =>
+    updateWith({ mongoVolumeSize: 25, mongoInstanceType: "r7a.medium" }),
+  );
+  expect(result).toMatchObject({ status: 0 });
+  // A page and a file need no database.
+  expect(report).toMatchObject({ failedRequests: [], lostCalls: 0, reconnects: 0 });
+  const now = ids();
+  expect({ ...now, mongo1: "" }).toEqual({ ...before, mongo1: "" });
+  expect(now["mongo1"]).not.toBe(before["mongo1"]);
+  expect(
+    result.steps
+      .map(({ operation, name }) => `${operation} ${name}`)
+      .filter((step) => !step.endsWith("-recovery")),
+  ).toEqual([
+    "delete-replaced mongo-member1-attachment",
+    "delete-replaced mongo-member1-instance",
+    "create-replacement mongo-member1-instance",
+    "update mongo-member1-name",
+    "create-replacement mongo-member1-attachment",
+    "update mongo-member1-gate-live",
+  ]);
+});
