@@ -36,7 +36,6 @@ test("destroying a stack is refused while its data is protected, before anything
   expect(status).not.toBe(0);
   expect(output).toMatch(/mongo-member1-data.*cannot be deleted/s);
   expect(ids()).toEqual(before);
-  expect(pulumi("preview", "--expect-no-changes", "--refresh").status).not.toBe(0);
   expect((await updateWith({})).status).toBe(0);
 });
 
