@@ -8,7 +8,7 @@ export interface Readiness {
   instanceId: string;
   /** Name of the machine, as people see it. */
   name: string;
-  /** The instance's tag `ready`: `true`, `starting: STEP`, `failed: STEP: REASON`, or nothing yet. */
+  /** The instance's tag `ready`, after its id: `true`, `starting: STEP`, `failed: STEP: REASON`; or nothing yet. */
   ready: string | undefined;
 }
 
@@ -73,7 +73,14 @@ function overdue({ name, instanceId, ready }: Readiness, seconds: number): strin
 /** Reads the tag with the provider's own invoke, so with whatever credentials the stack uses. */
 export async function readReadiness(instanceId: string): Promise<Readiness> {
   const { tags } = await aws.ec2.getInstance({ instanceId });
-  return { instanceId, name: tags["Name"] ?? instanceId, ready: tags["ready"] };
+  return readinessOf(instanceId, tags);
+}
+
+/** What the tag `ready` tells. Without the machine's own id it is a copy of another machine's. */
+export function readinessOf(instanceId: string, tags: Record<string, string>): Readiness {
+  const [id, ...words] = (tags["ready"] ?? "").split(" ");
+  const ready = id === instanceId ? words.join(" ") : undefined;
+  return { instanceId, name: tags["Name"] ?? instanceId, ready };
 }
 
 /**

@@ -366,7 +366,10 @@ class Region {
           cores: specification.cores,
           state: machine.actual,
           problem: machine.problem,
-          ready: specification.tags.ready,
+          // The machine's own word follows its id; anything else was copied from another machine.
+          ready: specification.tags.ready?.startsWith(`${specification.instanceId} `)
+            ? specification.tags.ready.slice(specification.instanceId.length + 1)
+            : undefined,
           privateAddress: specification.address,
           elasticAddress: elastic?.address,
           internetAddress: elastic && internetAddressOf(elastic.address),

@@ -1,4 +1,4 @@
-import { type Readiness, waitUntilReady } from "../../components/readinessGate";
+import { type Readiness, readinessOf, waitUntilReady } from "../../components/readinessGate";
 
 /** Machines that tell one word after the other, and a clock that moves a second a look. */
 function machines(words: Record<string, (string | undefined)[]>): {
@@ -53,4 +53,16 @@ test("the gate stays shut when the time is over, and tells how far the machine g
     /name-of-i-1 \(i-1\) is not ready after 10 s \(readyTimeout\); its last word: starting: install-node/,
   );
   await expect(wait({ "i-1": [undefined] })).rejects.toThrow(/no sign of life/);
+});
+
+test("a machine's word counts only with its own id: a replacement may be created with the tags of the one before", () => {
+  const tags = { Name: "stack-host1", ready: "i-1 starting: install-node" };
+  expect(readinessOf("i-1", tags)).toEqual({
+    instanceId: "i-1",
+    name: "stack-host1",
+    ready: "starting: install-node",
+  });
+  expect(readinessOf("i-2", { ...tags, ready: "i-1 true" }).ready).toBeUndefined();
+  expect(readinessOf("i-2", { ...tags, ready: "true" }).ready).toBeUndefined();
+  expect(readinessOf("i-2", {})).toEqual({ instanceId: "i-2", name: "i-2", ready: undefined });
 });

@@ -152,7 +152,7 @@ async function launch(name: string, group: string): Promise<string> {
     `  content: ${JSON.stringify(service.join("\n"))}`,
     "runcmd:",
     "- systemctl enable --now page.service",
-    "- aws --region eu-central-1 ec2 create-tags --resources $(cat /var/lib/cloud/data/instance-id) --tags Key=ready,Value=true",
+    '- aws --region eu-central-1 ec2 create-tags --resources $(cat /var/lib/cloud/data/instance-id) --tags "Key=ready,Value=$(cat /var/lib/cloud/data/instance-id) true"',
   ].join("\n");
   const { Instances } = await ec2.send(
     new RunInstancesCommand({

@@ -10,10 +10,11 @@ here="$(dirname "$0")"
 instance="$(cat /var/lib/cloud/data/instance-id)"
 output=/run/meteor-scale-step
 
+# With the instance's id: an engine that has refreshed its state gives a new machine the tags of the one before.
 # A tag takes 256 characters of few kinds: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html
 tag() {
   local value
-  value="$(printf '%s' "$1" | tr '\n' '|' | tr -c 'A-Za-z0-9+=._:/@-' ' ' | tr -s ' ' | cut -c1-256)"
+  value="$(printf '%s' "$instance $1" | tr '\n' '|' | tr -c 'A-Za-z0-9+=._:/@-' ' ' | tr -s ' ' | cut -c1-256)"
   aws ec2 create-tags --resources "$instance" --tags "Key=ready,Value=$value"
 }
 
@@ -34,7 +35,7 @@ run() {
 for step in fetch-secrets $STEPS; do
   tag "starting: $step" || true
   if ! run "$step"; then
-    tag_surely "failed: $step: $(grep -v '^[[:space:]]*$' "$output" | tail -n 5 | tail -c $((240 - ${#step})))"
+    tag_surely "failed: $step: $(grep -v '^[[:space:]]*$' "$output" | tail -n 5 | tail -c $((220 - ${#step})))"
     exit 1
   fi
 done
