@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import { projectFolder } from "../local/mockEngine";
 import { benchPreview } from "./preview";
+import { benchRelease } from "./release";
 
 function wholeNumber(text: string): number {
   const value = Number(text);
@@ -11,13 +12,22 @@ function wholeNumber(text: string): number {
   return value;
 }
 
+const results = join(projectFolder, "bench", "results");
 const command = new Command("npm run bench --").description("Measures what the project promises.");
 command
   .command("preview")
   .description("the program part of pulumi preview, in terms of an empty program's")
   .option("--pairs <number>", "how many times each program is measured", wholeNumber, 7)
-  .option("--out <folder>", "where to write preview.json", join(projectFolder, "bench", "results"))
+  .option("--out <folder>", "where to write preview.json", results)
   .action(({ pairs, out }: { pairs: number; out: string }) => benchPreview(pairs, out));
+
+command
+  .command("release")
+  .description(
+    "what visitors see of a release, a scale-out and another balancer, on the local region",
+  )
+  .option("--out <folder>", "where to write release.json and release.svg", results)
+  .action(({ out }: { out: string }) => benchRelease(out));
 
 command.parseAsync().catch((error: unknown) => {
   console.error((error as Error).message);

@@ -8,27 +8,35 @@ import { type RunningProcess, start } from "./commands";
 export const motoPort = 4565;
 export const motoUrl = `http://127.0.0.1:${motoPort}`;
 
-/** The machine image, as Debian publishes it on AWS. */
+/** Two machine images, as Debian publishes them on AWS. Machines here all start from the same one. */
 const images = [
   {
     ami_id: "ami-0deb1a12a3d640001",
-    name: "debian-12-amd64-20250814-2204",
-    description: "Debian 12 (20250814-2204)",
-    owner_id: "136693071363",
+    version: "20250814-2204",
     creation_date: "2025-08-14T13:07:32.000Z",
-    architecture: "x86_64",
-    root_device_name: "/dev/xvda",
-    root_device_type: "ebs",
-    virtualization_type: "hvm",
-    hypervisor: "xen",
-    image_type: "machine",
-    image_location: "amazon/debian-12-amd64-20250814-2204",
-    public: true,
-    state: "available",
-    sriov: "simple",
-    platform: null,
   },
-];
+  {
+    ami_id: "ami-0deb1a12a3d640000",
+    version: "20250520-2118",
+    creation_date: "2025-05-20T21:18:00.000Z",
+  },
+].map(({ version, ...image }) => ({
+  ...image,
+  name: `debian-12-amd64-${version}`,
+  description: `Debian 12 (${version})`,
+  owner_id: "136693071363",
+  architecture: "x86_64",
+  root_device_name: "/dev/xvda",
+  root_device_type: "ebs",
+  virtualization_type: "hvm",
+  hypervisor: "xen",
+  image_type: "machine",
+  image_location: `amazon/debian-12-amd64-${version}`,
+  public: true,
+  state: "available",
+  sriov: "simple",
+  platform: null,
+}));
 
 /** Starts moto and waits until it answers. */
 export async function startMoto(): Promise<RunningProcess> {

@@ -22,9 +22,19 @@ export interface FailedRequest {
   reason: string;
 }
 
+/** What was asked in one second after the start, in milliseconds. */
+export interface Second {
+  second: number;
+  /** Until the last of its requests over a new connection was answered; what failed counts too. */
+  slowestConnection: number;
+  /** Until the last of its calls was answered. */
+  longestWait: number;
+}
+
 /** What the visitors of an application saw. */
 export interface LoadReport {
   seconds: number;
+  timeline: Second[];
   requests: number;
   failedRequests: FailedRequest[];
   /** Longest time in which no new connection got an answer, in milliseconds; nothing failed: 0. */
@@ -161,6 +171,15 @@ class Visitors {
     }
     return {
       seconds: Math.round(seconds),
+      timeline: Array.from({ length: Math.ceil(seconds) }, (_, second) => ({
+        second,
+        slowestConnection: slowest(this.connections, this.start, second),
+        longestWait: slowest(
+          this.sessions.flatMap(({ waits }) => waits),
+          this.start,
+          second,
+        ),
+      })),
       requests: this.requests,
       failedRequests: this.failed,
       outage: longestOutage(this.connections),
@@ -176,7 +195,12 @@ class Visitors {
         "xhr-polling": repeated.filter((call) => transportOf(call) === "xhr-polling").length,
       },
       reconnects: this.sessions.reduce((sum, { reconnects }) => sum + reconnects, 0),
-      longestWait: Math.round(Math.max(0, ...this.sessions.map(({ longestWait }) => longestWait))),
+      longestWait: Math.round(
+        Math.max(
+          0,
+          ...this.sessions.flatMap(({ waits }) => waits.map(({ milliseconds }) => milliseconds)),
+        ),
+      ),
       movedCookies: this.sessions.filter(({ cookie, browser }) => cookie !== browser.cookie).length,
       hosts,
     };
@@ -233,6 +257,17 @@ class Visitors {
   }
 }
 
+function slowest(
+  asked: { at: number; milliseconds: number }[],
+  start: number,
+  second: number,
+): number {
+  const times = asked
+    .filter(({ at }) => Math.floor((at - start) / 1000) === second)
+    .map(({ milliseconds }) => milliseconds);
+  return Math.round(Math.max(0, ...times));
+}
+
 /** Between the first of the requests that failed in a row, and the next that was answered. */
 function longestOutage(connections: { at: number; answered: boolean }[]): number {
   let longest = 0;
@@ -260,7 +295,8 @@ class Session {
   cookie: string | undefined;
   calls = 0;
   reconnects = 0;
-  longestWait = 0;
+  /** When calls were sent that were answered, and after how long. */
+  readonly waits: { at: number; milliseconds: number }[] = [];
   servedBy = "";
   private client: DdpClient | undefined;
   private readonly waiting = new Map<string, number>();
@@ -292,7 +328,7 @@ class Session {
       (result) => {
         const { host, version } = result as NoteResult;
         this.servedBy = `${host} version ${version}`;
-        this.longestWait = Math.max(this.longestWait, performance.now() - sentAt);
+        this.waits.push({ at: sentAt, milliseconds: performance.now() - sentAt });
         this.waiting.delete(call);
         this.answered.push(call);
       },

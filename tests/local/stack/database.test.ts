@@ -58,6 +58,17 @@ test("Mongo's volume grows in place, and its file system with it, while it is in
   expect(ids()).toEqual(before);
 });
 
+test("another image replaces every machine when it is pinned, and a newer one replaces none", async () => {
+  const before = ids();
+  const pinned = { mongoVolumeSize: 25, amiId: "ami-0deb1a12a3d640000" };
+  expect(await updateWith(pinned)).toMatchObject({ status: 0 });
+  const now = ids();
+  expect(Object.keys(now).sort()).toEqual(Object.keys(before).sort());
+  expect(Object.values(now).filter((id) => Object.values(before).includes(id))).toEqual([]);
+  expect(await updateWith({ mongoVolumeSize: 25 })).toMatchObject({ status: 0, steps: [] });
+  expect(ids()).toEqual(now);
+});
+
 test("another size of Mongo's machine: the application waits, its data and all other machines stay", async () => {
   const before = ids();
   const { result, report } = await underTraffic(stack, () =>

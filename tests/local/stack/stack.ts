@@ -171,7 +171,7 @@ export async function underTraffic<Result>(
     const result = await change();
     await sleep(3000);
     const report = await load.stop();
-    console.log(JSON.stringify(report));
+    console.log(JSON.stringify({ ...report, timeline: undefined }));
     return { result, report };
   } finally {
     load.kill();
