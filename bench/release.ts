@@ -62,12 +62,16 @@ export async function benchRelease(out: string): Promise<void> {
 
 async function measure(stack: Stack, { title, config }: Change): Promise<Measured> {
   let updateSeconds = 0;
-  const { result, report } = await underTraffic(stack, async (): Promise<Update> => {
-    const start = performance.now();
-    const update = await updateWith(config);
-    updateSeconds = Math.round((performance.now() - start) / 1000);
-    return update;
-  });
+  const { result, report } = await underTraffic(
+    stack,
+    async (): Promise<Update> => {
+      const start = performance.now();
+      const update = await updateWith(config);
+      updateSeconds = Math.round((performance.now() - start) / 1000);
+      return update;
+    },
+    () => undefined,
+  );
   if (result.status !== 0) {
     throw new Error(`${title}: the update failed\n${result.output}`);
   }

@@ -31,6 +31,14 @@ export interface Second {
   longestWait: number;
 }
 
+/** A call whose page was away for long; all in seconds after the start. */
+export interface LongWait {
+  transport: Transport;
+  at: number;
+  seconds: number;
+  losses: number[];
+}
+
 /** What the visitors of an application saw. */
 export interface LoadReport {
   seconds: number;
@@ -53,6 +61,8 @@ export interface LoadReport {
   reconnects: number;
   /** Longest time that a call waited for its answer, in milliseconds, lost connections included. */
   longestWait: number;
+  /** Calls that waited for more than five seconds, and when their pages lost their connections. */
+  longWaits: LongWait[];
   /** Sessions whose cookie names another host at the end than at the start. */
   movedCookies: number;
   /** How many sessions each host process serves at the end, by host and version. */
@@ -194,13 +204,14 @@ class Visitors {
         websocket: repeated.filter((call) => transportOf(call) === "websocket").length,
         "xhr-polling": repeated.filter((call) => transportOf(call) === "xhr-polling").length,
       },
-      reconnects: this.sessions.reduce((sum, { reconnects }) => sum + reconnects, 0),
+      reconnects: this.sessions.reduce((sum, { losses }) => sum + losses.length, 0),
       longestWait: Math.round(
         Math.max(
           0,
           ...this.sessions.flatMap(({ waits }) => waits.map(({ milliseconds }) => milliseconds)),
         ),
       ),
+      longWaits: this.sessions.flatMap((session) => session.longWaits(this.start)),
       movedCookies: this.sessions.filter(({ cookie, browser }) => cookie !== browser.cookie).length,
       hosts,
     };
@@ -294,7 +305,8 @@ class Session {
   readonly answered: string[] = [];
   cookie: string | undefined;
   calls = 0;
-  reconnects = 0;
+  /** When its connection broke. */
+  readonly losses: number[] = [];
   /** When calls were sent that were answered, and after how long. */
   readonly waits: { at: number; milliseconds: number }[] = [];
   servedBy = "";
@@ -315,7 +327,7 @@ class Session {
     // As a page does that a person opens: its own request brings the cookie.
     await this.browser.get("/");
     this.client = await this.browser.connect(this.transport, () => {
-      this.reconnects += 1;
+      this.losses.push(performance.now());
     });
     this.cookie = this.browser.cookie;
   }
@@ -351,6 +363,17 @@ class Session {
 
   failures(): string[] {
     return [...this.errors, ...[...this.waiting.keys()].map((call) => `${call}: no answer`)];
+  }
+
+  longWaits(start: number): LongWait[] {
+    return this.waits
+      .filter(({ milliseconds }) => milliseconds > 5000)
+      .map(({ at, milliseconds }) => ({
+        transport: this.transport,
+        at: round((at - start) / 1000),
+        seconds: round(milliseconds / 1000),
+        losses: this.losses.map((lost) => round((lost - start) / 1000)),
+      }));
   }
 
   async take(): Promise<string[]> {
