@@ -115,7 +115,7 @@ async function picture(measured: Measured[]): Promise<string> {
           scale: { type: "log" },
           title: "slowest, ms",
         },
-        color: { field: "what", type: "nominal", title: null },
+        color: { field: "what", type: "nominal", title: null, legend: { labelLimit: 300 } },
       },
     },
   };
