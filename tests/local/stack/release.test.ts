@@ -56,8 +56,9 @@ describe("a good release", () => {
     expectUnnoticed(report);
     expect(Object.keys(report.hosts).sort()).toEqual(hosts.map((host) => `${host} version 2`));
     expect(report.movedCookies).toBe(0);
-    // Each page once, when its host went.
-    expect(report.reconnects).toBe(report.sessions);
+    // Each page once, when its host went; one in many may need a second try.
+    expect(report.reconnects).toBeGreaterThanOrEqual(report.sessions);
+    expect(report.reconnects).toBeLessThan(report.sessions * 1.1);
     const now = hostIds();
     expect(now).toHaveLength(3);
     expect(now.filter((id) => before.includes(id))).toEqual([]);
