@@ -14,7 +14,7 @@ for _ in $(seq $((120 + MIN_READY_SECONDS))); do
   if [ "$restarts" -gt "$forgiven" ]; then
     # What it said, without systemd's words and where in the code it was.
     journalctl -u meteor -o cat --no-pager -n 40 |
-      grep -vE '^(meteor\.service|Started|Node\.js v|[[:space:]]+at |$)' | tail -n 3
+      grep -vE '^(meteor\.service|Started|Stopped|Node\.js v|[[:space:]]+at |$)' | tail -n 3
     echo "the application's process dies" >&2
     exit 1
   fi
