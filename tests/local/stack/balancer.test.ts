@@ -7,7 +7,7 @@ import { run } from "../../tools";
 import { eventually, inMachine } from "../machines";
 import {
   expectUnnoticed,
-  machines,
+  instanceIds as ids,
   type Stack,
   statistic,
   underTraffic,
@@ -29,12 +29,6 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
   await upStack();
 });
-
-function ids(): Record<string, string> {
-  return Object.fromEntries(
-    machines().map(({ name, instanceId }) => [name.replace("meteor-scale-local-", ""), instanceId]),
-  );
-}
 
 describe("another balancer takes over within 2 s", () => {
   test.each([

@@ -1,8 +1,8 @@
 import { eventually, inMachine } from "../machines";
 import {
   expectUnnoticed,
+  instanceIds as ids,
   localCommand,
-  machines,
   pulumi,
   type Stack,
   underTraffic,
@@ -22,12 +22,6 @@ afterAll(() => {
   // A volume can't shrink again.
   localCommand("down");
 });
-
-function ids(): Record<string, string> {
-  return Object.fromEntries(
-    machines().map(({ name, instanceId }) => [name.replace("meteor-scale-local-", ""), instanceId]),
-  );
-}
 
 test("destroying a stack is refused while its data is protected, before anything is deleted", async () => {
   expect((await updateWith({ protectData: true })).status).toBe(0);

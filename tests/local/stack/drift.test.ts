@@ -17,7 +17,7 @@ import { awsApiUrl, awsCredentials, awsRegion } from "../../../local/paths";
 import { findMachine } from "../../../local/region/access";
 import { Browser } from "../../../local/traffic/browser";
 import { connects, eventually } from "../machines";
-import { machines, pulumi, type Stack, statistic, upStack, updateWith } from "./stack";
+import { instanceIds, pulumi, type Stack, statistic, upStack, updateWith } from "./stack";
 
 jest.setTimeout(300_000);
 
@@ -34,12 +34,8 @@ afterAll(async () => {
   await upStack();
 });
 
-function instanceOf(machine: string): string {
-  return machines().find(({ name }) => name.endsWith(`-${machine}`))?.instanceId ?? "";
-}
-
 async function terminateHost(): Promise<void> {
-  await ec2.send(new TerminateInstancesCommand({ InstanceIds: [instanceOf("host2")] }));
+  await ec2.send(new TerminateInstancesCommand({ InstanceIds: [instanceIds()["host2"] ?? ""] }));
 }
 
 async function changeRecord(): Promise<void> {
@@ -85,7 +81,7 @@ async function deleteRule(): Promise<void> {
 async function takeAddress(): Promise<void> {
   const { Addresses } = await ec2.send(new DescribeAddressesCommand({}));
   const { AssociationId } =
-    Addresses?.find(({ InstanceId }) => InstanceId === instanceOf("balancer")) ?? {};
+    Addresses?.find(({ InstanceId }) => InstanceId === instanceIds()["balancer"]) ?? {};
   await ec2.send(new DisassociateAddressCommand({ AssociationId }));
   await eventually(async () => {
     await expect(fetchPage(stack.address, stack.rootUrl, stack.certificate)).rejects.toThrow();

@@ -1,3 +1,4 @@
+import { shortName } from "../../../local/updateProgress";
 import {
   expectUnnoticed,
   machines,
@@ -22,7 +23,7 @@ afterAll(async () => {
 
 function names(): string[] {
   return machines()
-    .map(({ name }) => name.replace("meteor-scale-local-", ""))
+    .map(({ name }) => shortName(name))
     .sort();
 }
 

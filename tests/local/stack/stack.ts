@@ -1,4 +1,4 @@
-import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -11,6 +11,7 @@ import { repositoryFolder, stackName } from "../../../local/paths";
 import type { StatusOfMachine } from "../../../local/region/status";
 import type { Site } from "../../../local/traffic/browser";
 import { type LoadReport, startLoad } from "../../../local/traffic/load";
+import { shortName } from "../../../local/updateProgress";
 import { type Outcome, outcomeOf } from "../../tools";
 import { readStatistic } from "../../userdata/balancerSandbox";
 import { inMachine } from "../machines";
@@ -104,14 +105,12 @@ export interface UpdateOptions {
   secrets?: Record<string, string>;
   /** More flags of `pulumi up`. */
   flags?: string[];
-  /** From its first step on: sees the steps that have ended, and the process that it could kill. */
-  watch?: (steps: Step[], engine: ChildProcess) => void;
 }
 
 /** Runs an update of the stack with other config values than those of Pulumi.local.yaml. */
 export async function updateWith(
   values: Record<string, unknown>,
-  { secrets = {}, flags = [], watch }: UpdateOptions = {},
+  { secrets = {}, flags = [] }: UpdateOptions = {},
 ): Promise<Update> {
   const folder = mkdtempSync(join(tmpdir(), "meteor-scale-stack-"));
   const events = join(folder, "events.json");
@@ -133,12 +132,6 @@ export async function updateWith(
   for (const stream of [engine.stdout, engine.stderr]) {
     stream.setEncoding("utf8").on("data", (text: string) => (output += text));
   }
-  const timer = setInterval(() => {
-    // By then the stack is locked.
-    if (output.includes("@ updating")) {
-      watch?.(readSteps(events), engine);
-    }
-  }, 50);
   try {
     const [status] = (await once(engine, "close")) as [number | null];
     if (status !== 0) {
@@ -147,7 +140,6 @@ export async function updateWith(
     }
     return { status, output, steps: readSteps(events) };
   } finally {
-    clearInterval(timer);
     rmSync(folder, { recursive: true });
   }
 }
@@ -199,6 +191,13 @@ export function expectUnnoticed(report: LoadReport): void {
   // One page in some hundreds finds a connection that is dead only by its own ping, after twelve seconds.
   expect(new Set(report.longWaits.map(({ losses }) => losses.join())).size).toBeLessThanOrEqual(1);
   expect(report.longestWait).toBeLessThan(15_000);
+}
+
+/** Instance ids by the machines' short names; of two machines of a name the newest. */
+export function instanceIds(): Record<string, string> {
+  return Object.fromEntries(
+    machines().map(({ name, instanceId }) => [shortName(name), instanceId]),
+  );
 }
 
 /** Private addresses of the hosts that run, by their names. */
