@@ -37,6 +37,8 @@ export function outcomeOf(
   const { status, stdout, stderr, error } = spawnSync(program, args, {
     encoding: "utf8",
     env: { ...process.env, ...environment },
+    // A machine's journal outgrows the default of one megabyte.
+    maxBuffer: Infinity,
   });
   if (error !== undefined) {
     throw error;
