@@ -10,6 +10,7 @@ for _ in $(seq 11 "$DRAIN_TIMEOUT"); do
   sleep 1
 done
 # Nothing more is heard, but answers still go out: what a client sends from here on was never run, so a
-# client that sends it again elsewhere does not run it twice.
-nft "add table inet drain; add chain inet drain input { type filter hook input priority 0; }; add rule inet drain input tcp dport $PORT drop"
+# client that sends it again elsewhere does not run it twice. Only what carries something (PSH) is dropped: without
+# acknowledgements the kernel would hold back the end of a connection, and its client would wait on.
+nft "add table inet drain; add chain inet drain input { type filter hook input priority 0; }; add rule inet drain input tcp dport $PORT tcp flags & psh == psh drop"
 sleep 1
