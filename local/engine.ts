@@ -35,7 +35,9 @@ export function pulumiEnvironment(): Record<string, string> {
   return {
     PATH: [toolsBinFolder, ...path].join(delimiter),
     PULUMI_HOME: join(regionFolder, "pulumi-home"),
-    PULUMI_BACKEND_URL: `file://${pulumiStateFolder}`,
+    // Without files of metadata: unlike the state they are not written at once, so a killed engine would leave one
+    // that is empty, for which Pulumi would refuse to load the state.
+    PULUMI_BACKEND_URL: `file://${pulumiStateFolder}?metadata=skip`,
     // The state lives as long as the region and holds nothing of value.
     PULUMI_CONFIG_PASSPHRASE: "local-region",
     PULUMI_SKIP_UPDATE_CHECK: "true",
@@ -190,7 +192,11 @@ interface Deployment {
   resources?: { type: string; id?: string }[];
 }
 
-async function terminateUnknownMachines(stack: Stack): Promise<number> {
+/**
+ * Terminates machines that the stack's state does not know, and tells how many there were: an engine that is killed
+ * while a machine is created leaves it behind.
+ */
+export async function terminateUnknownMachines(stack: Stack): Promise<number> {
   const deployment = (await stack.exportStack()).deployment as Deployment;
   const known = new Set((deployment.resources ?? []).map(({ id }) => id));
   const client = new EC2Client({

@@ -1,4 +1,4 @@
-import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -105,12 +105,14 @@ export interface UpdateOptions {
   secrets?: Record<string, string>;
   /** More flags of `pulumi up`. */
   flags?: string[];
+  /** From when the stack is locked: sees the steps that have ended, and the process that it could kill. */
+  watch?: (steps: Step[], engine: ChildProcess) => void;
 }
 
 /** Runs an update of the stack with other config values than those of Pulumi.local.yaml. */
 export async function updateWith(
   values: Record<string, unknown>,
-  { secrets = {}, flags = [] }: UpdateOptions = {},
+  { secrets = {}, flags = [], watch }: UpdateOptions = {},
 ): Promise<Update> {
   const folder = mkdtempSync(join(tmpdir(), "meteor-scale-stack-"));
   const events = join(folder, "events.json");
@@ -132,6 +134,11 @@ export async function updateWith(
   for (const stream of [engine.stdout, engine.stderr]) {
     stream.setEncoding("utf8").on("data", (text: string) => (output += text));
   }
+  const timer = setInterval(() => {
+    if (output.includes("@ updating")) {
+      watch?.(readSteps(events), engine);
+    }
+  }, 50);
   try {
     const [status] = (await once(engine, "close")) as [number | null];
     if (status !== 0) {
@@ -140,6 +147,7 @@ export async function updateWith(
     }
     return { status, output, steps: readSteps(events) };
   } finally {
+    clearInterval(timer);
     rmSync(folder, { recursive: true });
   }
 }
