@@ -1,3 +1,4 @@
+import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 import { Balancer } from "./components/balancer";
 import { type BundleLocation, UploadedBundle } from "./components/bundle";
@@ -7,7 +8,7 @@ import { Firewall } from "./components/firewall";
 import { lookUpInstanceType } from "./components/instanceType";
 import type { MachineDefaults } from "./components/machine";
 import { MeteorPool, meteorPort } from "./components/meteorPool";
-import { MongoReplicaSet } from "./components/mongoReplicaSet";
+import { checkRunningSet, MongoReplicaSet, passwordGate } from "./components/mongoReplicaSet";
 import { NatInstance } from "./components/natInstance";
 import { Network } from "./components/network";
 import { Secrets } from "./components/secrets";
@@ -37,6 +38,11 @@ export = async (): Promise<Record<string, unknown>> => {
 
   const stack = pulumi.getStack();
   const parameterPath = `/${pulumi.getProject()}/${stack}`;
+  if (config.mongo.kind === "machines" || config.protectData) {
+    const { zones, passwordVersion } =
+      config.mongo.kind === "machines" ? config.mongo : { zones: undefined, passwordVersion: 1 };
+    checkRunningSet(await readGates(parameterPath), zones, passwordVersion);
+  }
   const defaults: MachineDefaults = {
     region: config.region,
     prefix: `${pulumi.getProject()}-${stack}`,
@@ -47,6 +53,7 @@ export = async (): Promise<Record<string, unknown>> => {
   const network = new Network("network", {
     vpcCidr: config.vpcCidr,
     availabilityZone: config.availabilityZone,
+    furtherZones: furtherZones(config),
     region: config.region,
     nat: config.nat,
   });
@@ -55,7 +62,7 @@ export = async (): Promise<Record<string, unknown>> => {
     allowedCidrs: config.allowedCidrs,
     meteorPort,
     mongo: config.mongo.kind === "machines",
-    natClients: config.nat === "instance" ? network.privateSubnetRange : undefined,
+    natClients: config.nat === "instance" ? network.privateSubnetRanges : undefined,
   });
   if (firewall.natGroupId !== undefined) {
     const nat = new NatInstance("nat", {
@@ -81,8 +88,11 @@ export = async (): Promise<Record<string, unknown>> => {
           instanceType: mongoType,
           volumeSize: config.mongo.volumeSize,
           accessControl: config.mongo.accessControl,
-          availabilityZone: config.availabilityZone,
-          subnetId: network.privateSubnetId,
+          passwordVersion: config.mongo.passwordVersion,
+          places: config.mongo.zones.map((availabilityZone) => ({
+            availabilityZone,
+            subnetId: network.privateSubnetIds[availabilityZone] ?? network.privateSubnetId,
+          })),
           securityGroupId: firewall.mongoGroupId,
           zoneId: network.zoneId,
           protectData: config.protectData,
@@ -113,6 +123,21 @@ export = async (): Promise<Record<string, unknown>> => {
     dependsOn: [...reachable, ...secrets.parameters, ...(mongo?.gates ?? [])],
   });
 
+  if (config.mongo.kind === "machines" && config.mongo.accessControl === "rbac") {
+    // Only a release that has gone through may be followed by the next passwords.
+    new aws.ssm.Parameter(
+      passwordGate,
+      {
+        name: `${parameterPath}/gates/${passwordGate}`,
+        description:
+          "Version of the MongoDB passwords that all hosts have, written by the deployment",
+        type: "String",
+        insecureValue: String(config.mongo.passwordVersion),
+      },
+      { dependsOn: pool },
+    );
+  }
+
   const certificate = new Certificate("certificate", {
     source: config.certificate,
     path: `${parameterPath}/certificate`,
@@ -137,6 +162,21 @@ export = async (): Promise<Record<string, unknown>> => {
     session: config.sessionManager ? sessionCommand(defaults) : "sessionManager is off",
   };
 };
+
+/** Zones of the replica set beside Meteor's own. */
+function furtherZones({ mongo, availabilityZone }: StackConfig): string[] {
+  const zones = mongo.kind === "machines" ? mongo.zones : [];
+  return [...new Set(zones)].filter((zone) => zone !== availabilityZone);
+}
+
+/** What the gates of the stack that runs have written, by the machines' names. */
+async function readGates(parameterPath: string): Promise<Record<string, string>> {
+  const path = `${parameterPath}/gates`;
+  const { names, values } = await aws.ssm.getParametersByPath({ path });
+  return Object.fromEntries(
+    names.map((name, index) => [name.slice(path.length + 1), values[index] ?? ""]),
+  );
+}
 
 function mongoUrls(
   config: StackConfig,

@@ -24,6 +24,9 @@ export interface StackConfig {
         /** GiB */
         volumeSize: number;
         accessControl: "firewall" | "rbac";
+        passwordVersion: number;
+        /** Availability zones of the members, in order. */
+        zones: string[];
       }
     | { kind: "external"; url: string; oplogUrl: string };
   balancerInstanceType: string;
@@ -55,6 +58,8 @@ export const configKeys = [
   "maxHosts",
   "hostInstanceType",
   "mongoMembers",
+  "mongoZones",
+  "mongoPasswordVersion",
   "mongoInstanceType",
   "mongoVolumeSize",
   "mongoAccessControl",
@@ -153,13 +158,14 @@ export function parseConfig(
 ): StackConfig {
   const problems: string[] = [];
   const reader = new Reader(values, problems);
+  const availabilityZone = readZone(reader, region);
   const config = {
     region: readRegion(region, problems),
     bundle: readBundleSource(reader),
     rootUrl: readRootUrl(reader),
     ...readHosts(reader),
     hostInstanceType: reader.instanceType("hostInstanceType"),
-    mongo: readMongo(reader),
+    mongo: readMongo(reader, region, availabilityZone),
     balancerInstanceType: reader.instanceType("balancerInstanceType"),
     studInstall: reader.oneOf("studInstall", ["source", "package"]),
     certificate: readCertificate(reader),
@@ -167,7 +173,7 @@ export function parseConfig(
     mailUrl: readMailUrl(reader),
     env: readEnvironment(reader),
     vpcCidr: readVpcCidr(reader),
-    availabilityZone: readZone(reader, region),
+    availabilityZone,
     allowedCidrs: readAllowedCidrs(reader),
     nat: reader.oneOf<Nat>("nat", ["gateway", "instance", "none"]),
     amiId: readAmi(reader),
@@ -356,25 +362,21 @@ function readHosts(reader: Reader): { hostCount: number; maxHosts: number } {
   return { hostCount, maxHosts };
 }
 
-function readMongo(reader: Reader): StackConfig["mongo"] {
+function readMongo(
+  reader: Reader,
+  region: string | undefined,
+  availabilityZone: string,
+): StackConfig["mongo"] {
   const url = reader.text("mongoUrl");
   const oplogUrl = reader.text("mongoOplogUrl");
-  const members = reader.text("mongoMembers");
-  if (members === "3") {
-    reader.problem(
-      "mongoMembers",
-      members,
-      "a set of three members does not work yet; use 1, or an external set with mongoUrl and mongoOplogUrl",
-    );
-  } else if (members !== "1") {
-    reader.problem("mongoMembers", members, "it must be 1");
-  }
   const machines = {
     kind: "machines",
     instanceType: reader.instanceType("mongoInstanceType"),
     // EBS takes gp3 volumes of up to 16 TiB; less than 10 GiB leaves no room for the oplog.
     volumeSize: reader.integer("mongoVolumeSize", 10, 16384, " (GiB)"),
     accessControl: reader.oneOf("mongoAccessControl", ["firewall", "rbac"]),
+    passwordVersion: reader.integer("mongoPasswordVersion", 1, 1_000_000),
+    zones: readMongoZones(reader, region, availabilityZone),
   } as const;
   if (url === "" && oplogUrl === "") {
     return machines;
@@ -395,6 +397,35 @@ function readMongo(reader: Reader): StackConfig["mongo"] {
     );
   }
   return { kind: "external", url, oplogUrl };
+}
+
+/** A zone for each member, the first in Meteor's own. */
+function readMongoZones(reader: Reader, region: string | undefined, own: string): string[] {
+  // Two would have no majority without either of them: one alone is no worse.
+  const members = Number(reader.oneOf("mongoMembers", ["1", "3"]));
+  const given = reader.json("mongoZones") ?? [];
+  if (!Array.isArray(given) || given.length > 3) {
+    reader.problem(
+      "mongoZones",
+      reader.text("mongoZones"),
+      "it must be a list of one to three zones",
+    );
+    return [own];
+  }
+  const zones = given.length === 0 ? [own] : given.map(String);
+  for (const zone of zones) {
+    if (region !== undefined && !new RegExp(`^${region}[a-z]$`).test(zone)) {
+      reader.problem("mongoZones", zone, `each must be a zone of ${region}, such as ${region}b`);
+    }
+  }
+  if (zones[0] !== own) {
+    reader.problem(
+      "mongoZones",
+      zones.join(", "),
+      `the first must be Meteor's own (availabilityZone), ${own}: the primary is there where it can be`,
+    );
+  }
+  return Array.from({ length: members }, (_, index) => zones[index % zones.length] ?? own);
 }
 
 function readCertificate(reader: Reader): CertificateSource {

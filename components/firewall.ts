@@ -9,8 +9,8 @@ export interface FirewallArgs {
   meteorPort: number;
   /** Whether the stack has Mongo machines of its own. */
   mongo: boolean;
-  /** The range of the machines that reach the internet through a NAT instance, where there is one. */
-  natClients?: string;
+  /** The ranges of the machines that reach the internet through a NAT instance, where there is one. */
+  natClients?: string[];
 }
 
 /** Where a rule lets traffic come from or go to. */
@@ -63,7 +63,9 @@ export class Firewall extends pulumi.ComponentResource {
     }
     if (args.natClients !== undefined) {
       const nat = this.group("nat", "NAT: passes on what leaves the private subnet", args);
-      this.allowIn(nat, "anything", { cidr: args.natClients });
+      args.natClients.forEach((cidr) => {
+        this.allowIn(nat, "anything", { cidr });
+      });
       this.allowOut(nat, "anywhere", { cidr: "0.0.0.0/0" });
       this.natGroupId = nat.id;
     }

@@ -17,8 +17,10 @@ export interface MongoReplicaSetArgs {
   volumeSize: number;
   /** `rbac`: users with passwords and a key file; `firewall`: the security group alone. */
   accessControl: "firewall" | "rbac";
-  availabilityZone: string;
-  subnetId: pulumi.Input<string>;
+  /** A higher one makes new passwords; those of the version before stay valid, for hosts that still have them. */
+  passwordVersion: number;
+  /** Where each member is, the first one in Meteor's zone; one or three. */
+  places: Place[];
   securityGroupId: pulumi.Input<string>;
   zoneId: pulumi.Input<string>;
   /** Keeps the data volume from being deleted, `pulumi destroy` included. */
@@ -27,14 +29,26 @@ export interface MongoReplicaSetArgs {
   dependsOn: pulumi.Resource[];
 }
 
+/** Where a member's machine and volume are. */
+export interface Place {
+  availabilityZone: string;
+  subnetId: pulumi.Input<string>;
+}
+
 /** The set's name, as in the article. */
 const replicaSet = "meteor";
 
+/** A set votes, so it has an odd number of members; more than three are for more than a Meteor application. */
+const mostMembers = 3;
+
+const machineNames = Array.from({ length: mostMembers }, (_, index) => `mongo${index + 1}`);
+
 /**
- * The replica set whose oplog Meteor tails: one member on a data volume of its own.
+ * The replica set whose oplog Meteor tails: members on data volumes of their own.
  *
- * Another size or setting replaces the machine, never the volume; Mongo is away meanwhile.
- * Cost: one machine and its volume, see the README's table.
+ * Another size or setting replaces the machines one after the other, the last one first, each when the one
+ * before is whole again; never the volumes. With one member Mongo is away meanwhile.
+ * Cost: a machine and its volume for each member, see the README's table.
  */
 export class MongoReplicaSet extends pulumi.ComponentResource {
   /** URL of the application's database; a secret. */
@@ -48,16 +62,21 @@ export class MongoReplicaSet extends pulumi.ComponentResource {
 
   constructor(name: string, args: MongoReplicaSetArgs, options?: pulumi.ComponentResourceOptions) {
     super("meteor-scale:mongo:MongoReplicaSet", name, {}, options);
-    const passwords = args.accessControl === "rbac" ? this.createPasswords(name) : undefined;
-    const member = this.createMember(name, 1, args, passwords);
-    this.members = [member.host];
-    this.gates = [member.gate.parameter];
-    this.url = this.createUrl("app", "app", passwords?.app);
-    this.oplogUrl = this.createUrl("local", "oplogger", passwords?.oplogger);
+    const passwords = args.accessControl === "rbac" ? this.createPasswords(name, args) : undefined;
+    const secrets = passwords && this.createSecrets(name, args, passwords);
+    this.members = args.places.map((_, index) => hostOf(machineNames[index] ?? ""));
+    this.gates = [];
+    // The first one, in Meteor's zone, is the primary where it can be: it comes last.
+    for (const [index, place] of [...args.places.entries()].reverse()) {
+      const gate = this.createMember(name, index + 1, place, args, secrets);
+      this.gates.push(gate.parameter);
+    }
+    this.url = this.createUrl("app", passwords?.users.at(-1), "app");
+    this.oplogUrl = this.createUrl("local", passwords?.users.at(-1), "oplogger");
     this.registerOutputs({ members: this.members });
   }
 
-  private createPasswords(name: string): Passwords {
+  private createPasswords(name: string, { passwordVersion }: MongoReplicaSetArgs): Passwords {
     const password = (user: string): pulumi.Output<string> =>
       new random.RandomPassword(
         `${name}-${user}-password`,
@@ -66,42 +85,46 @@ export class MongoReplicaSet extends pulumi.ComponentResource {
         { parent: this },
       ).result;
     const keyFile = new random.RandomBytes(`${name}-key-file`, { length: 512 }, { parent: this });
+    const versions = passwordVersion === 1 ? [1] : [passwordVersion - 1, passwordVersion];
     return {
       admin: password("admin"),
-      app: password("app"),
-      oplogger: password("oplogger"),
+      users: versions.map((version) => ({
+        version,
+        app: password(`app-${version}`),
+        oplogger: password(`oplogger-${version}`),
+      })),
       keyFile: keyFile.base64,
     };
+  }
+
+  private createSecrets(name: string, args: MongoReplicaSetArgs, passwords: Passwords): Secrets {
+    const users = pulumi
+      .all(passwords.users)
+      .apply((versions) => JSON.stringify(versions.flatMap(leastUsers)));
+    return new Secrets(
+      `${name}-secrets`,
+      {
+        path: `${args.parameterPath}/mongo`,
+        values: { ADMIN_PASSWORD: passwords.admin, USERS: users, KEY_FILE: passwords.keyFile },
+      },
+      { parent: this },
+    );
   }
 
   private createMember(
     name: string,
     number: number,
+    place: Place,
     args: MongoReplicaSetArgs,
-    passwords: Passwords | undefined,
-  ): { host: string; gate: ReadinessGate } {
+    secrets: Secrets | undefined,
+  ): ReadinessGate {
     const machineName = `mongo${number}`;
     const child = `${name}-member${number}`;
-    const host = `${machineName}.${zoneName}`;
-    const secrets =
-      passwords &&
-      new Secrets(
-        `${child}-secrets`,
-        {
-          path: `${args.parameterPath}/${machineName}`,
-          values: {
-            ADMIN_PASSWORD: passwords.admin,
-            APP_PASSWORD: passwords.app,
-            OPLOG_PASSWORD: passwords.oplogger,
-            KEY_FILE: passwords.keyFile,
-          },
-        },
-        { parent: this },
-      );
+    const host = hostOf(machineName);
     const volume = new aws.ebs.Volume(
       `${child}-data`,
       {
-        availabilityZone: args.availabilityZone,
+        availabilityZone: place.availabilityZone,
         size: args.volumeSize,
         type: "gp3",
         encrypted: true,
@@ -109,14 +132,16 @@ export class MongoReplicaSet extends pulumi.ComponentResource {
       },
       { parent: this, protect: args.protectData, retainOnDelete: false },
     );
-    const gateParameter = `${args.parameterPath}/gates/${machineName}`;
+    const gateOf = (member: string): string => `${args.parameterPath}/gates/${member}`;
+    const gates = machineNames.map(gateOf);
     const contents = (dataVolume: string): MachineContents =>
       mongoMachine({
         replicaSet,
         memberHost: host,
+        memberHosts: machineNames.map(hostOf),
         accessControl: args.accessControl,
         dataVolume,
-        gate: gateParameter,
+        gates,
       });
     const machine = new Machine(
       child,
@@ -125,20 +150,23 @@ export class MongoReplicaSet extends pulumi.ComponentResource {
         role: "mongo",
         machine: machineName,
         instanceType: args.instanceType,
-        subnetId: args.subnetId,
+        subnetId: place.subnetId,
         securityGroupIds: [args.securityGroupId],
         secretsPath: secrets?.path,
         permissions: [
           {
             actions: ["ssm:GetParameters"],
-            resources: [`arn:aws:ssm:${args.defaults.region}:*:parameter${gateParameter}`],
+            resources: gates.map(
+              (gate) => `arn:aws:ssm:${args.defaults.region}:*:parameter${gate}`,
+            ),
           },
         ],
         contents: volume.id.apply(contents),
         contentsForSize: contents("vol-0123456789abcdef0"),
         // The volume can be attached to one machine at a time.
         deleteBeforeReplace: true,
-        dependsOn: [...args.dependsOn, ...(secrets?.parameters ?? [])],
+        // The members before it are whole: one at a time is away.
+        dependsOn: [...args.dependsOn, ...(secrets?.parameters ?? []), ...this.gates],
       },
       { parent: this },
     );
@@ -164,38 +192,106 @@ export class MongoReplicaSet extends pulumi.ComponentResource {
       },
       { parent: this },
     );
-    const gate = new ReadinessGate(
+    return new ReadinessGate(
       `${child}-gate`,
       {
-        parameterName: gateParameter,
+        parameterName: gateOf(machineName),
         instanceIds: [machine.instance.id],
-        also: [machine.instance.instanceType, attachment.id],
+        also: [machine.instance.instanceType, attachment.id, place.availabilityZone],
         timeoutSeconds: args.readyTimeoutSeconds,
         dependsOn: [record],
       },
       { parent: this },
     );
-    return { host, gate };
   }
 
   private createUrl(
     database: string,
-    user: string,
-    password: pulumi.Output<string> | undefined,
+    users: UserPasswords | undefined,
+    user: "app" | "oplogger",
   ): pulumi.Output<string> {
     const hosts = this.members.map((member) => `${member}:27017`).join(",");
     const query = `replicaSet=${replicaSet}&readPreference=primary&w=majority`;
-    return password === undefined
+    return users === undefined
       ? pulumi.secret(`mongodb://${hosts}/${database}?${query}`)
       : pulumi.secret(
-          pulumi.interpolate`mongodb://${user}:${password}@${hosts}/${database}?${query}&authSource=admin`,
+          pulumi.interpolate`mongodb://${user}-${users.version}:${users[user]}@${hosts}/${database}?${query}&authSource=admin`,
         );
+  }
+}
+
+function hostOf(machineName: string): string {
+  return `${machineName}.${zoneName}`;
+}
+
+/** As MongoDB's `createUser` takes them, each with the least that Meteor needs. */
+function leastUsers({ version, app, oplogger }: pulumi.Unwrap<UserPasswords>): object[] {
+  return [
+    { user: `app-${version}`, pwd: app, roles: [{ role: "readWrite", db: "app" }] },
+    { user: `oplogger-${version}`, pwd: oplogger, roles: [{ role: "read", db: "local" }] },
+  ];
+}
+
+/** Name of the parameter that tells the passwords' version, beside those of the gates. */
+export const passwordGate = "mongo-passwords";
+
+/**
+ * Refuses what would cost data of the set that runs, before anything happens.
+ *
+ * @param gates values of the parameters that the members' gates have written, by the machines' names
+ * @param places availability zones of the members that are wanted; none for an external set
+ * @param passwordVersion which one is wanted
+ * @throws pulumi.RunError which says what to do instead
+ */
+export function checkRunningSet(
+  gates: Record<string, string>,
+  places: string[] | undefined,
+  passwordVersion = 1,
+): void {
+  const running = machineNames.filter((name) => gates[name] !== undefined);
+  if (running.length === 0) {
+    return;
+  }
+  if (places === undefined) {
+    throw new pulumi.RunError(
+      `mongoUrl is set, but this stack has a replica set with data (${running.join(", ")}). ` +
+        "Move the data first; then set protectData to false and run the update without mongoUrl, and then with it.",
+    );
+  }
+  if (running.length > places.length) {
+    throw new pulumi.RunError(
+      `mongoMembers is ${places.length}, but the replica set has ${running.length} members, and which of them has the ` +
+        "newest data only the set knows. Leave it at 3; for a smaller set make another stack from a snapshot.",
+    );
+  }
+  const version = Number(gates[passwordGate] ?? passwordVersion);
+  if (passwordVersion !== version && passwordVersion !== version + 1) {
+    throw new pulumi.RunError(
+      `mongoPasswordVersion is ${passwordVersion}, but the hosts that run have the passwords of version ${version}; ` +
+        `it must be ${version}, or ${version + 1} for new ones: the set keeps two versions, so that no host is locked out.`,
+    );
+  }
+  for (const name of running) {
+    const index = machineNames.indexOf(name);
+    const zone = /(^| )([a-z]{2}(-[a-z]+)+-\d[a-z])( |$)/.exec(gates[name] ?? "")?.[2];
+    if (zone !== undefined && zone !== places[index]) {
+      throw new pulumi.RunError(
+        `${name} would be in ${String(places[index])}, but its data volume is in ${zone} and can't move. ` +
+          `Set ${index === 0 ? "availabilityZone" : "mongoZones"} back.`,
+      );
+    }
   }
 }
 
 interface Passwords {
   admin: pulumi.Output<string>;
+  /** Those that are valid, the newest last. */
+  users: UserPasswords[];
+  keyFile: pulumi.Output<string>;
+}
+
+interface UserPasswords {
+  version: number;
   app: pulumi.Output<string>;
   oplogger: pulumi.Output<string>;
-  keyFile: pulumi.Output<string>;
 }

@@ -28,8 +28,10 @@ export type WayOut =
 export interface NetworkArgs {
   /** Range of the VPC, /16 to /25. A change replaces everything. */
   vpcCidr: string;
-  /** The one zone of all machines. A change replaces everything. */
+  /** The zone of all machines but members of a replica set. A change replaces everything. */
   availabilityZone: string;
+  /** More zones with a private subnet, at most six; a zone's place in the list says which range it has. */
+  furtherZones: string[];
   /** The AWS region. */
   region: string;
   /** `gateway` is made here; for `instance` the private subnet has no way out until `routeOut` is told one. */
@@ -37,7 +39,8 @@ export interface NetworkArgs {
 }
 
 /**
- * A VPC with a public subnet for the balancer and a private one for Meteor and Mongo, in one zone.
+ * A VPC with a public subnet for the balancer and a private one for Meteor and Mongo in one zone, and one for
+ * Mongo in each further zone.
  *
  * Cost: the NAT gateway, where there is one, about 33 USD a month and 0.045 USD a GB; the rest is free.
  */
@@ -45,7 +48,9 @@ export class Network extends pulumi.ComponentResource {
   readonly vpcId: pulumi.Output<string>;
   readonly publicSubnetId: pulumi.Output<string>;
   readonly privateSubnetId: pulumi.Output<string>;
-  readonly privateSubnetRange: string;
+  /** Private subnets by their availability zones, that of `privateSubnetId` included. */
+  readonly privateSubnetIds: Record<string, pulumi.Output<string>>;
+  readonly privateSubnetRanges: string[];
   readonly zoneId: pulumi.Output<string>;
   /** What a machine needs before it can download anything; `routeOut` adds to it. */
   readonly ready: pulumi.Resource[];
@@ -58,7 +63,11 @@ export class Network extends pulumi.ComponentResource {
   ) {
     super("meteor-scale:network:Network", name, {}, options);
     const parent = { parent: this };
-    const [publicRange, privateRange] = subnetRanges(args.vpcCidr) as [string, string];
+    const [publicRange, privateRange, ...furtherRanges] = subnetRanges(args.vpcCidr) as [
+      string,
+      string,
+      ...string[],
+    ];
 
     const vpc = new aws.ec2.Vpc(
       `${name}-vpc`,
@@ -84,6 +93,17 @@ export class Network extends pulumi.ComponentResource {
     );
     const publicRoutes = routeTable(`${name}-public`, vpc.id, publicSubnet.id, this);
     const privateRoutes = routeTable(`${name}-private`, vpc.id, privateSubnet.id, this);
+    const further = args.furtherZones.map((availabilityZone, index) => {
+      const subnetName = `${name}-private-${availabilityZone}`;
+      const cidrBlock = furtherRanges[index] ?? "";
+      const subnet = new aws.ec2.Subnet(
+        subnetName,
+        { vpcId: vpc.id, cidrBlock, availabilityZone },
+        parent,
+      );
+      const association = routesOf(subnetName, privateRoutes.table.id, subnet.id, this);
+      return { availabilityZone, cidrBlock, subnet, association };
+    });
     const publicRoute = new aws.ec2.Route(
       `${name}-public-route`,
       {
@@ -104,6 +124,7 @@ export class Network extends pulumi.ComponentResource {
       parent,
     );
     this.ready = [publicRoute, publicRoutes.association, privateRoutes.association, storage];
+    this.ready.push(...further.map(({ association }) => association));
     this.privateRouteTableId = privateRoutes.table.id;
     if (args.nat === "gateway") {
       const nat = natGateway(name, publicSubnet.id, publicRoute, this);
@@ -119,7 +140,11 @@ export class Network extends pulumi.ComponentResource {
     this.vpcId = vpc.id;
     this.publicSubnetId = publicSubnet.id;
     this.privateSubnetId = privateSubnet.id;
-    this.privateSubnetRange = privateRange;
+    this.privateSubnetIds = { [args.availabilityZone]: privateSubnet.id };
+    for (const { availabilityZone, subnet } of further) {
+      this.privateSubnetIds[availabilityZone] = subnet.id;
+    }
+    this.privateSubnetRanges = [privateRange, ...further.map(({ cidrBlock }) => cidrBlock)];
     this.zoneId = zone.zoneId;
     this.registerOutputs({ vpcId: this.vpcId });
   }
@@ -146,12 +171,20 @@ function routeTable(
   parent: pulumi.Resource,
 ): { table: aws.ec2.RouteTable; association: aws.ec2.RouteTableAssociation } {
   const table = new aws.ec2.RouteTable(`${name}-routes`, { vpcId }, { parent });
-  const association = new aws.ec2.RouteTableAssociation(
+  return { table, association: routesOf(name, table.id, subnetId, parent) };
+}
+
+function routesOf(
+  name: string,
+  routeTableId: pulumi.Output<string>,
+  subnetId: pulumi.Output<string>,
+  parent: pulumi.Resource,
+): aws.ec2.RouteTableAssociation {
+  return new aws.ec2.RouteTableAssociation(
     `${name}-routes-of-subnet`,
-    { routeTableId: table.id, subnetId },
+    { routeTableId, subnetId },
     { parent },
   );
-  return { table, association };
 }
 
 function natGateway(

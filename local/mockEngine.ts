@@ -194,6 +194,8 @@ function computed({ type, name }: MockResourceArgs): Record<string, unknown> {
 
 function answer({ token, inputs }: MockCallArgs): Record<string, unknown> {
   switch (token) {
+    case "aws:ssm/getParametersByPath:getParametersByPath":
+      return { names: [], values: [] };
     case "aws:ec2/getAmi:getAmi":
       return { id: "ami-0123456789abcdef0" };
     case "aws:ec2/getInstanceType:getInstanceType":

@@ -6,6 +6,7 @@ import {
   runProgram,
   withDefaults,
 } from "../local/mockEngine";
+import { checkRunningSet } from "../components/mongoReplicaSet";
 import { sampleBundle } from "./sampleBundle";
 
 const bundle = sampleBundle();
@@ -241,9 +242,8 @@ test("every secret is a SecureString below the path of the machines that read it
     "/meteor-scale/test/hosts/API_KEY",
     "/meteor-scale/test/hosts/MONGO_OPLOG_URL",
     "/meteor-scale/test/hosts/MONGO_URL",
-    "/meteor-scale/test/mongo1/ADMIN_PASSWORD",
-    "/meteor-scale/test/mongo1/APP_PASSWORD",
-    "/meteor-scale/test/mongo1/OPLOG_PASSWORD",
+    "/meteor-scale/test/mongo/ADMIN_PASSWORD",
+    "/meteor-scale/test/mongo/USERS",
   ]);
   for (const { inputs } of secret) {
     expect(inputs["type"]).toBe("SecureString");
@@ -258,6 +258,117 @@ test("a machine may read its own secrets, its bundle, and set its own tag, nothi
     ]),
   );
   expect(policies).toMatchSnapshot();
+});
+
+describe("a replica set of three members", () => {
+  const three = {
+    mongoMembers: 3,
+    mongoZones: ["eu-central-1a", "eu-central-1b", "eu-central-1c"],
+  };
+
+  test("has a machine and a volume in each zone, and every member in the hosts' URLs", async () => {
+    const result = await run(three);
+    const volumes = ofType(result, "aws:ebs/volume:Volume");
+    expect(volumes.map(({ name, inputs }) => [name, inputs["availabilityZone"]]).sort()).toEqual([
+      ["mongo-member1-data", "eu-central-1a"],
+      ["mongo-member2-data", "eu-central-1b"],
+      ["mongo-member3-data", "eu-central-1c"],
+    ]);
+    const machines = instances(result);
+    const subnets = ["mongo1", "mongo2", "mongo3"].map((name) => machines.get(name)?.["subnetId"]);
+    expect(subnets).toEqual([
+      "network-private-id",
+      "network-private-eu-central-1b-id",
+      "network-private-eu-central-1c-id",
+    ]);
+    expect(machines.get("host1")?.["subnetId"]).toBe("network-private-id");
+    const url = ofType(result, "aws:ssm/parameter:Parameter").find(
+      ({ name }) => name === "meteor-secrets-MONGO_URL",
+    );
+    expect(url?.inputs["value"]).toContain(
+      "@mongo1.meteor.internal:27017,mongo2.meteor.internal:27017,mongo3.meteor.internal:27017/app?replicaSet=meteor&readPreference=primary&w=majority",
+    );
+  });
+
+  test("changes one member at a time, the one in Meteor's zone last, and hosts wait for all", async () => {
+    const { resources } = await run(three);
+    const waits = (name: string): string[] =>
+      (resources.find((resource) => resource.name === name)?.dependsOn ?? []).filter((one) =>
+        /^mongo-.*-gate-live$/.test(one),
+      );
+    const gate = (number: number): string => `mongo-member${number}-gate-live`;
+    expect(waits("mongo-member3-instance")).toEqual([]);
+    expect(waits("mongo-member2-instance")).toEqual([gate(3)]);
+    expect(waits("mongo-member1-instance").sort()).toEqual([gate(2), gate(3)]);
+    expect(waits("meteor-host1-instance").sort()).toEqual([gate(1), gate(2), gate(3)]);
+  });
+
+  test("leaves the machine of a first member as it is", async () => {
+    const one = instances(await run()).get("mongo1");
+    const ofThree = instances(await run(three)).get("mongo1");
+    expect(ofThree).toEqual(one);
+  });
+
+  test("shares a zone where fewer are given, and needs no more subnets than zones", async () => {
+    const result = await run({ mongoMembers: 3, mongoZones: ["eu-central-1a", "eu-central-1b"] });
+    const zones = ofType(result, "aws:ebs/volume:Volume").map(({ name, inputs }) => [
+      name,
+      inputs["availabilityZone"],
+    ]);
+    expect(zones.sort()).toEqual([
+      ["mongo-member1-data", "eu-central-1a"],
+      ["mongo-member2-data", "eu-central-1b"],
+      ["mongo-member3-data", "eu-central-1a"],
+    ]);
+    const subnets = ofType(result, "aws:ec2/subnet:Subnet").map(({ name }) => name);
+    expect(subnets.sort()).toEqual([
+      "network-private",
+      "network-private-eu-central-1b",
+      "network-public",
+    ]);
+  });
+});
+
+describe("a replica set that runs", () => {
+  const a = "eu-central-1a";
+  const gates = (...zones: string[]): Record<string, string> =>
+    Object.fromEntries(
+      zones.map((zone, index) => [`mongo${index + 1}`, `i-1 m7a.medium vai-1 ${zone}`]),
+    );
+
+  test("may stay as it is, and grow", () => {
+    checkRunningSet({}, [a]);
+    checkRunningSet({ meteor: "i-1" }, undefined);
+    checkRunningSet(gates(a), [a]);
+    checkRunningSet(gates(a), [a, "eu-central-1b", "eu-central-1c"]);
+    checkRunningSet(gates(a, "eu-central-1b", a), [a, "eu-central-1b", a]);
+  });
+
+  test.each<[string, Record<string, string>, string[] | undefined, RegExp]>([
+    ["smaller", gates(a, a, a), [a], /mongoMembers is 1, but the replica set has 3 members/],
+    [
+      "elsewhere",
+      gates(a),
+      ["eu-central-1b"],
+      /its data volume is in eu-central-1a .* Set availabilityZone back/,
+    ],
+    [
+      "elsewhere in part",
+      gates(a, a, a),
+      [a, "eu-central-1b", a],
+      /^mongo2 would be in .* Set mongoZones back/,
+    ],
+    [
+      "somebody else's",
+      gates(a),
+      undefined,
+      /mongoUrl is set, but this stack has a replica set with data \(mongo1\)/,
+    ],
+  ])("can't become %s", (_what, running, places, reason) => {
+    expect(() => {
+      checkRunningSet(running, places);
+    }).toThrow(reason);
+  });
 });
 
 test("a set of one's own leaves no Mongo machine, volume or group", async () => {

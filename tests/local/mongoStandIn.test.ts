@@ -11,10 +11,24 @@ import { MongoSandbox } from "../userdata/mongoSandbox";
 
 jest.setTimeout(120_000);
 
+const users = (...versions: number[]): string =>
+  JSON.stringify(
+    versions.flatMap((version) => [
+      {
+        user: `app-${version}`,
+        pwd: `app${version}Password`,
+        roles: [{ role: "readWrite", db: "app" }],
+      },
+      {
+        user: `oplogger-${version}`,
+        pwd: `oplog${version}Password`,
+        roles: [{ role: "read", db: "local" }],
+      },
+    ]),
+  );
 const secrets = {
   ADMIN_PASSWORD: "admin0Password",
-  APP_PASSWORD: "app0Password",
-  OPLOG_PASSWORD: "oplog0Password",
+  USERS: users(1),
   KEY_FILE: Buffer.alloc(512, "key file of the test").toString("base64"),
 };
 let program = "";
@@ -32,12 +46,13 @@ function machine(accessControl: "firewall" | "rbac"): MachineContents {
     memberHost: "mongo1.meteor.internal",
     accessControl,
     dataVolume: "vol-0123456789abcdef0",
-    gate: "/meteor-scale/test/gates/mongo1",
+    memberHosts: ["mongo1.meteor.internal", "mongo2.meteor.internal", "mongo3.meteor.internal"],
+    gates: ["/meteor-scale/test/gates/mongo1"],
   });
   return withCommon(role, {
     role: "mongo",
     region: "eu-central-1",
-    secretsPath: "",
+    secretsPath: "/meteor-scale/test/mongo",
     sessionManager: false,
   });
 }
@@ -54,6 +69,9 @@ async function start(accessControl: "firewall" | "rbac"): Promise<void> {
     "0755",
   );
   sandbox.run("install", "-d", "-o", "mongodb", "-g", "mongodb", "/var/lib/mongodb");
+  sandbox.write("/var/lib/mongodb/.volume", "vol-0123456789abcdef0\n");
+  // As long as no member was ready.
+  aws("echo 0");
 }
 afterEach(() => {
   sandbox.stop();
@@ -63,6 +81,11 @@ function writeSecrets(changed: Partial<typeof secrets> = {}): void {
   for (const [name, value] of Object.entries({ ...secrets, ...changed })) {
     sandbox.write(`/etc/meteor-scale/secrets/${name}`, value, "0600");
   }
+}
+
+/** What the AWS API answers to the machine. */
+function aws(commands: string): void {
+  sandbox.write("/usr/local/bin/aws", `#!/bin/sh\n${commands}\n`, "0755");
 }
 
 function setUp(): Outcome {
@@ -101,7 +124,7 @@ const seenByMeteor = {
 };
 
 describe("with rbac", () => {
-  const app = url("app", "app", secrets.APP_PASSWORD);
+  const app = url("app", "app-1", "app1Password");
 
   beforeEach(async () => {
     await start("rbac");
@@ -110,7 +133,7 @@ describe("with rbac", () => {
   });
 
   test("the application and the oplog work through the URLs that the hosts get", () => {
-    const oplog = url("local", "oplogger", secrets.OPLOG_PASSWORD);
+    const oplog = url("local", "oplogger-1", "oplog1Password");
     const seen = tail(oplog, app);
     expect(seen).toMatchObject(seenByMeteor);
     expect((seen as { slowest: number }).slowest).toBeLessThan(1000);
@@ -124,7 +147,7 @@ describe("with rbac", () => {
         "db.createUser({user:'other',pwd:'other',roles:['root']})",
       ),
     ).toMatch(/requires authentication/);
-    expect(evaluate(url("app", "app", "wrong"), "db.things.findOne()")).toMatch(
+    expect(evaluate(url("app", "app-1", "wrong"), "db.things.findOne()")).toMatch(
       /Authentication failed/,
     );
   });
@@ -133,36 +156,110 @@ describe("with rbac", () => {
     evaluate(app, "db.things.insertOne({_id: 1})");
     expect(setUp()).toEqual({ status: 0, output: "" });
     expect(evaluate(app, "JSON.stringify(db.things.find().toArray())")).toBe('[{"_id":1}]\n');
-    const users = "JSON.stringify(db.getUsers().users.map(({user, roles}) => ({user, roles})))";
-    expect(JSON.parse(evaluate(url("admin", "admin", secrets.ADMIN_PASSWORD), users))).toEqual([
+    const list = "JSON.stringify(db.getUsers().users.map(({user, roles}) => ({user, roles})))";
+    expect(JSON.parse(evaluate(url("admin", "admin", secrets.ADMIN_PASSWORD), list))).toEqual([
       { user: "admin", roles: ["root"] },
-      { user: "app", roles: [{ role: "readWrite", db: "app" }] },
-      { user: "oplogger", roles: [{ role: "read", db: "local" }] },
+      { user: "app-1", roles: [{ role: "readWrite", db: "app" }] },
+      { user: "oplogger-1", roles: [{ role: "read", db: "local" }] },
     ]);
   });
 
-  test.each([
-    ["the application's password", { APP_PASSWORD: "app1Password" }],
-    [
-      "every password and the key file",
-      {
-        ADMIN_PASSWORD: "admin1Password",
-        APP_PASSWORD: "app1Password",
-        OPLOG_PASSWORD: "oplog1Password",
-        KEY_FILE: Buffer.alloc(512, "another").toString("base64"),
-      },
-    ],
-  ])("set up again with another %s, the old one is refused", (_, changed) => {
-    writeSecrets(changed);
+  test("set up again with other passwords and another key file, the old ones are refused", () => {
+    writeSecrets({
+      ADMIN_PASSWORD: "admin1Password",
+      USERS: users(2),
+      KEY_FILE: Buffer.alloc(512, "another").toString("base64"),
+    });
     expect(setUp()).toEqual({ status: 0, output: "" });
     expect(evaluate(app, "db.things.findOne()")).toMatch(/Authentication failed/);
-    expect(evaluate(url("app", "app", changed.APP_PASSWORD), "db.things.findOne()")).toBe("null\n");
+    expect(evaluate(url("app", "app-2", "app2Password"), "db.things.findOne()")).toBe("null\n");
+  });
+
+  test("with data of a member that was ready, it is set up again as it was", () => {
+    evaluate(app, "db.things.insertOne({_id: 1})");
+    aws("echo 1");
+    expect(setUp()).toEqual({ status: 0, output: "" });
+    expect(evaluate(app, "db.things.countDocuments()")).toBe("1\n");
+  });
+
+  describe("update-users", () => {
+    /** SSM's answer, as `aws ssm get-parameters-by-path` prints it. */
+    function store(changed: Partial<typeof secrets> = {}): void {
+      const parameters = Object.entries({ ...secrets, ...changed }).map(([name, value]) => ({
+        Name: `/meteor-scale/test/mongo/${name}`,
+        Value: value,
+      }));
+      aws(`cat <<'END'\n${JSON.stringify({ Parameters: parameters })}\nEND`);
+    }
+
+    test("gives the set new passwords beside the old ones, and takes the old ones away later", () => {
+      const works = (version: number): boolean =>
+        evaluate(url("app", `app-${version}`, `app${version}Password`), "db.things.findOne()") ===
+        "null\n";
+      store({ USERS: users(1, 2) });
+      expect(sandbox.step("update-users")).toEqual({
+        status: 0,
+        output: "the set has the users of SSM\n",
+      });
+      expect([works(1), works(2)]).toEqual([true, true]);
+      store({ USERS: users(2, 3) });
+      sandbox.step("update-users");
+      expect([works(1), works(2), works(3)]).toEqual([false, true, true]);
+    });
+
+    test("asks nobody but SSM as long as nothing has changed", () => {
+      store();
+      sandbox.write("/usr/local/bin/mongosh", "#!/bin/sh\nexit 1\n", "0755");
+      expect(sandbox.step("update-users")).toEqual({ status: 0, output: "" });
+    });
+
+    test("tries again where the set could not be reached", () => {
+      store({ USERS: users(1, 2) });
+      const shell = sandbox.run("cat", "/usr/local/bin/mongosh");
+      sandbox.write("/usr/local/bin/mongosh", "#!/bin/sh\nexit 1\n", "0755");
+      expect(sandbox.step("update-users").status).toBe(1);
+      sandbox.write("/usr/local/bin/mongosh", shell, "0755");
+      expect(sandbox.step("update-users").status).toBe(0);
+      expect(sandbox.run("bash", "-c", "ls -d /run/tmp.* 2>/dev/null || true")).toBe("");
+    });
+  });
+
+  describe("check-mongo on a host", () => {
+    const script = join(repositoryFolder, "userdata/meteor/check-mongo.js");
+    const driver = join(machineToolsFolder, "node_modules/mongodb");
+
+    function check(appUrl: string, oplogUrl: string): Outcome {
+      sandbox.write("/run/host/MONGO_URL", appUrl);
+      sandbox.write("/run/host/MONGO_OPLOG_URL", oplogUrl);
+      return sandbox.outcomeOf(process.execPath, [script, driver, "/run/host"], { PATIENCE: "1" });
+    }
+
+    test("finds a database and its oplog", () => {
+      const oplog = url("local", "oplogger-1", "oplog1Password");
+      expect(check(app, oplog)).toEqual({ status: 0, output: "" });
+    });
+
+    test("says which address has a wrong password, without the password", () => {
+      const { status, output } = check(app, url("local", "oplogger-1", "wrongPassword"));
+      expect(status).toBe(1);
+      expect(output).toMatch(/^MONGO_OPLOG_URL: Authentication failed/);
+      expect(output).not.toContain("wrongPassword");
+    });
+
+    test("says which address leads nowhere", () => {
+      const away = "mongodb://app:somePassword@127.0.0.1:1/app";
+      const { status, output } = check(away, away);
+      expect(status).toBe(1);
+      expect(output).toMatch(/^MONGO_URL: connect ECONNREFUSED 127\.0\.0\.1:1/);
+      expect(output).not.toContain("somePassword");
+    });
   });
 
   test("no password is an argument of a program, or in a log", () => {
     const written = sandbox.run("bash", "-c", "cat /run/arguments /run/mongod.log");
     expect(written).toContain("set-up-replica-set.js");
-    for (const secret of Object.values(secrets)) {
+    const passwords = ["app1Password", "oplog1Password"];
+    for (const secret of [...Object.values(secrets), ...passwords]) {
       expect(written).not.toContain(secret);
     }
     expect(sandbox.outcomeOf("bash", ["-c", "ls /root/.mongodb/mongosh/*_log"]).status).not.toBe(0);
@@ -196,7 +293,7 @@ describe("with the firewall alone", () => {
     sandbox.install(machine("rbac"));
     expect(setUp()).toEqual({ status: 0, output: "" });
     expect(evaluate(url("app"), "db.things.findOne()")).toMatch(/requires authentication/);
-    expect(evaluate(url("app", "app", secrets.APP_PASSWORD), "db.things.findOne()")).toBe("null\n");
+    expect(evaluate(url("app", "app-1", "app1Password"), "db.things.findOne()")).toBe("null\n");
   });
 
   test("a mongod that does not start gives its own reason", () => {

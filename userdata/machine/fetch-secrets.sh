@@ -1,17 +1,18 @@
 #!/bin/bash
-# Each parameter under SECRETS_PATH becomes a file that root alone can read.
+# Each parameter under SECRETS_PATH becomes a file that root alone can read, in the folder SECRETS.
 # Once: a host that restarts keeps the secrets of its own release.
 set -euo pipefail
 [ -n "$SECRETS_PATH" ] || exit 0
 umask 077
-mkdir -p /etc/meteor-scale/secrets
+export SECRETS="${SECRETS:-/etc/meteor-scale/secrets}"
+mkdir -p "$SECRETS"
 fetch() {
   aws ssm get-parameters-by-path --path "$SECRETS_PATH" --with-decryption --output json |
     python3 -c '
 import json, os, sys
 for parameter in json.load(sys.stdin)["Parameters"]:
     name = os.path.basename(parameter["Name"])
-    with open(os.path.join("/etc/meteor-scale/secrets", name), "w") as file:
+    with open(os.path.join(os.environ["SECRETS"], name), "w") as file:
         file.write(parameter["Value"])
 '
 }

@@ -43,6 +43,11 @@ export function meteorMachine(args: MeteorMachineArgs): MachineContents {
       script("meteor", "fetch-bundle"),
       script("meteor", "install-node"),
       script("meteor", "build-bundle"),
+      script("meteor", "check-mongo"),
+      {
+        path: "/usr/local/lib/meteor-scale/check-mongo.js",
+        content: staticFile("meteor", "check-mongo.js"),
+      },
       script("meteor", "start-meteor"),
       script("meteor", "run-meteor"),
       script("meteor", "drain"),
@@ -51,6 +56,6 @@ export function meteorMachine(args: MeteorMachineArgs): MachineContents {
         content: staticFile("meteor", "meteor.service"),
       },
     ],
-    steps: ["fetch-bundle", "install-node", "build-bundle", "start-meteor"],
+    steps: ["fetch-bundle", "install-node", "build-bundle", "check-mongo", "start-meteor"],
   };
 }

@@ -5,13 +5,18 @@ import { mongodConfig, type MongodConfigArgs, mongoPort } from "./mongodConfig";
 export interface MongoMachineArgs extends MongodConfigArgs {
   /** The member's DNS name, by which the set and its clients know it. */
   memberHost: string;
+  /**
+   * DNS names of all members that the set can ever have, this one included, the one that should be the primary first.
+   * Whether they exist is asked at run time: otherwise a member more would replace the machines of all.
+   */
+  memberHosts: string[];
   /** Id of the EBS volume with its data, such as `vol-0123456789abcdef0`. */
   dataVolume: string;
   /**
-   * Name of an SSM parameter that exists once the member has been ready. From then on a blank volume is
-   * refused, instead of a new and empty set initiated on it. The machine's role must be allowed to read it.
+   * Names of the SSM parameters that exist once a member has been ready. As soon as there is one, no member initiates
+   * a set: it copies the data from the others. The machine's role must be allowed to read them.
    */
-  gate: string;
+  gates: string[];
 }
 
 // https://www.mongodb.com/docs/v8.0/administration/tcmalloc-performance/ and, for swappiness,
@@ -36,8 +41,9 @@ export function mongoMachine(args: MongoMachineArgs): MachineContents {
       REPLICA_SET: args.replicaSet,
       MEMBER_HOST: `${args.memberHost}:${mongoPort}`,
       ACCESS_CONTROL: args.accessControl,
+      MEMBERS: args.memberHosts.map((host) => `${host}:${mongoPort}`).join(),
       DATA_VOLUME: args.dataVolume,
-      GATE: args.gate,
+      GATES: args.gates.join(" "),
     },
     files: [
       { path: "/etc/mongod.conf", content: mongodConfig(args) },
@@ -53,6 +59,13 @@ export function mongoMachine(args: MongoMachineArgs): MachineContents {
       script("mongo", "install-mongodb"),
       script("mongo", "mount-data"),
       script("mongo", "set-up-replica-set"),
+      ...(args.accessControl === "rbac"
+        ? [
+            script("mongo", "update-users"),
+            unit("update-users.service"),
+            unit("update-users.timer"),
+          ]
+        : []),
       {
         path: "/usr/local/lib/meteor-scale/set-up-replica-set.js",
         content: staticFile("mongo", "set-up-replica-set.js"),

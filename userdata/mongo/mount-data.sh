@@ -29,17 +29,6 @@ if ! mountpoint -q "$target"; then
   [ -n "$device" ] || fail "the data volume $DATA_VOLUME was not attached within 5 minutes"
   content="$(wipefs --noheadings --output TYPE "$device")"
   if [ -z "$content" ]; then
-    # A member that was ready once has data: a new, empty volume in its place must not go unnoticed.
-    # A new role's permissions take some seconds to hold everywhere.
-    gates=
-    for _ in 1 2 3 4 5 6 7 8 9 10; do
-      gates="$(aws ssm get-parameters --region "$REGION" --names "$GATE" \
-        --query 'length(Parameters)' --output text)" && break
-      sleep 6
-    done
-    [ -n "$gates" ] || fail "it is unknown whether $GATE exists"
-    [ "$gates" = 0 ] ||
-      fail "the data volume $DATA_VOLUME is blank, but this member has had data: restore a snapshot"
     mkfs.xfs -q "$device"
   elif [ "$content" != xfs ]; then
     fail "the data volume $DATA_VOLUME holds $(xargs <<<"$content"), not XFS; it is left alone"
@@ -47,6 +36,8 @@ if ! mountpoint -q "$target"; then
   mkdir -p "$target"
   mount -t xfs -o noatime "$device" "$target"
 fi
+# A volume made from a snapshot has the name of another one here.
+[ -e "$target/.volume" ] || echo "$DATA_VOLUME" >"$target/.volume"
 grown="$(xfs_growfs -d "$target" 2>&1)" || fail "the file system on $DATA_VOLUME could not grow: $grown"
 # The number of the user may be another one than on the machine that wrote the files.
 [ "$(stat -c %U "$target")" = mongodb ] || chown -R mongodb: "$target"

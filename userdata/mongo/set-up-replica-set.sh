@@ -1,6 +1,23 @@
 #!/bin/bash
-# Starts mongod and makes it the primary, with users if there is access control.
+# Starts mongod and makes it a member of the set, with users if there is access control.
 set -euo pipefail
+# Where a member has been ready once, there is data: an empty volume must copy it, and never begin a new set.
+# A new role's permissions take some seconds to hold everywhere.
+ready=
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+  # shellcheck disable=SC2086 # several names
+  ready="$(aws ssm get-parameters --region "$REGION" --names $GATES \
+    --query 'length(Parameters)' --output text)" && break
+  sleep 6
+done
+if [ -z "$ready" ]; then
+  echo "it is unknown whether the set has data: $GATES can't be read" >&2
+  exit 1
+fi
+SET_EXISTS=$([ "$ready" = 0 ] && echo no || echo yes)
+RESTORED=$([ "$(cat /var/lib/mongodb/.volume)" = "$DATA_VOLUME" ] && echo no || echo yes)
+SECRETS=/etc/meteor-scale/secrets
+export SET_EXISTS RESTORED SECRETS
 if [ "$ACCESS_CONTROL" = rbac ]; then
   install -m 0400 -o mongodb -g mongodb /etc/meteor-scale/secrets/KEY_FILE /etc/mongod.key
 fi
@@ -13,9 +30,15 @@ done
 systemd-tmpfiles --create /etc/tmpfiles.d/mongod.conf
 /lib/systemd/systemd-sysctl /etc/sysctl.d/60-mongod.conf
 systemctl daemon-reload
-systemctl enable --quiet mongod mongo-data.timer
+timers=mongo-data.timer
+[ "$ACCESS_CONTROL" != rbac ] || timers="$timers update-users.timer"
+# shellcheck disable=SC2086 # several units
+systemctl enable --quiet mongod $timers
 systemctl restart mongod mongo-data.timer
 if ! mongosh --quiet --norc --nodb --file "$(dirname "$0")/set-up-replica-set.js"; then
   systemctl is-active --quiet mongod || journalctl -u mongod -o cat --no-pager -n 2
   exit 1
 fi
+echo "$DATA_VOLUME" >/var/lib/mongodb/.volume
+# shellcheck disable=SC2086
+systemctl start $timers

@@ -39,9 +39,10 @@ async function secrets(): Promise<Map<string, string>> {
       }),
     );
     for (const { Name = "", Type, Value = "" } of Parameters ?? []) {
-      // A URL's secret is its password, and a key's is its longest line.
+      // A URL's secret is its password, as are the users', and a key's is its longest line.
       if (Type === "SecureString" && !Name.endsWith("/CERTIFICATE")) {
-        const password = /^mongodb:\/\/\w+:(\w+)@/.exec(Value)?.[1];
+        const password =
+          /^mongodb:\/\/[\w-]+:(\w+)@/.exec(Value)?.[1] ?? /"pwd":"(\w+)"/.exec(Value)?.[1];
         const [, line] = /^(?!-----)(\S{40,})$/m.exec(Value) ?? [];
         found.set(Name, password ?? line ?? Value);
       }
@@ -121,10 +122,9 @@ test("no secret stands in user data, Pulumi's state, a log, a journal or a list 
     "/meteor-scale/local/certificate/PRIVATE_KEY",
     "/meteor-scale/local/hosts/MONGO_OPLOG_URL",
     "/meteor-scale/local/hosts/MONGO_URL",
-    "/meteor-scale/local/mongo1/ADMIN_PASSWORD",
-    "/meteor-scale/local/mongo1/APP_PASSWORD",
-    "/meteor-scale/local/mongo1/KEY_FILE",
-    "/meteor-scale/local/mongo1/OPLOG_PASSWORD",
+    "/meteor-scale/local/mongo/ADMIN_PASSWORD",
+    "/meteor-scale/local/mongo/KEY_FILE",
+    "/meteor-scale/local/mongo/USERS",
   ]);
   const places = new Map<string, string>();
   for (const entry of readdirSync(regionFolder, { recursive: true, withFileTypes: true })) {

@@ -1,0 +1,27 @@
+// Run by mongosh: the set-up script, as often as the test says. It takes its time from the model, so that
+// minutes of waiting pass at once, and ends here instead of ending the shell.
+/* global connect, load, process */
+const control = connect("mongodb://127.0.2.1/admin?directConnection=true");
+const realConnect = connect;
+let opened = [];
+let printed = [];
+globalThis.connect = (uri) => {
+  const database = realConnect(uri);
+  opened.push(database);
+  return database;
+};
+globalThis.sleep = (milliseconds) => control.adminCommand({ advance: milliseconds });
+globalThis.print = (text) => printed.push(String(text));
+globalThis.quit = (status) => {
+  printed.push(`status ${status}`);
+};
+for (;;) {
+  const { run } = control.adminCommand({ next: 1 });
+  if (!run) break;
+  Object.assign(process.env, run);
+  printed = [];
+  load(process.env.SCRIPT);
+  for (const database of opened) database.getMongo().close();
+  opened = [];
+  control.adminCommand({ done: printed });
+}
