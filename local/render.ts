@@ -2,13 +2,14 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { gunzipSync } from "node:zlib";
 import { Command } from "commander";
 import { parse } from "yaml";
 import { projectFolder, runProgram, withDefaults } from "./mockEngine";
 
 /** What cloud-init finds in a machine's user data, as far as it is shown. */
 interface UserData {
-  write_files: { path: string; content: string; permissions?: string }[];
+  write_files: { path: string; content: string; permissions?: string; encoding?: "gz+b64" }[];
 }
 
 /**
@@ -35,8 +36,11 @@ export async function render(
     const machine = name.slice(name.lastIndexOf("-") + 1);
     machines.push(machine);
     write(join(out, machine, "user-data"), userData);
-    for (const { path, content, permissions } of (parse(userData) as UserData).write_files) {
-      write(join(out, machine, "files", path), content, parseInt(permissions ?? "0644", 8));
+    for (const { path, content, permissions, encoding } of (parse(userData) as UserData)
+      .write_files) {
+      const text =
+        encoding === undefined ? content : gunzipSync(Buffer.from(content, "base64")).toString();
+      write(join(out, machine, "files", path), text, parseInt(permissions ?? "0644", 8));
     }
   }
   return machines;

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { gzipSync, strToU8 } from "fflate";
 import { stringify } from "yaml";
 
 /** A file that cloud-init writes before anything of ours runs. */
@@ -9,6 +10,8 @@ export interface MachineFile {
   content: string;
   /** Octal, quoted as cloud-init wants it. Default: `"0644"`. */
   permissions?: string;
+  /** For a long program that no reviewer of a preview would read. Default: false. */
+  compressed?: boolean;
 }
 
 /** What one role adds to a machine. */
@@ -83,12 +86,25 @@ export function cloudConfig(machine: string, contents: MachineContents): string 
           STEPS: contents.steps.join(" "),
         }),
       },
-      ...contents.files,
+      ...contents.files.map(written),
     ],
     runcmd: [[`${scriptFolder}/boot`]],
   };
   // Every line of every file is indented once more, so little: the limit is near.
   return `#cloud-config\n${stringify(document, { lineWidth: 0, indent: 1, indentSeq: false })}`;
+}
+
+/** Not by Node's own zlib, whose bytes differ between processors: another text would be another machine. */
+function written({ compressed, ...file }: MachineFile): object {
+  return compressed === true
+    ? {
+        ...file,
+        encoding: "gz+b64",
+        content: Buffer.from(gzipSync(strToU8(file.content), { level: 9, mtime: 0 })).toString(
+          "base64",
+        ),
+      }
+    : file;
 }
 
 /**

@@ -69,6 +69,7 @@ export function mongoMachine(args: MongoMachineArgs): MachineContents {
       {
         path: "/usr/local/lib/meteor-scale/set-up-replica-set.js",
         content: staticFile("mongo", "set-up-replica-set.js"),
+        compressed: true,
       },
     ],
     steps: ["install-mongodb", "mount-data", "set-up-replica-set"],

@@ -3,10 +3,10 @@
 set -euo pipefail
 # Where a member has been ready once, there is data: an empty volume must copy it, and never begin a new set.
 # A new role's permissions take some seconds to hold everywhere.
+read -ra parameters <<<"$GATES"
 ready=
 for _ in 1 2 3 4 5 6 7 8 9 10; do
-  # shellcheck disable=SC2086 # several names
-  ready="$(aws ssm get-parameters --region "$REGION" --names $GATES \
+  ready="$(aws ssm get-parameters --region "$REGION" --names "${parameters[@]}" \
     --query 'length(Parameters)' --output text)" && break
   sleep 6
 done
@@ -30,15 +30,13 @@ done
 systemd-tmpfiles --create /etc/tmpfiles.d/mongod.conf
 /lib/systemd/systemd-sysctl /etc/sysctl.d/60-mongod.conf
 systemctl daemon-reload
-timers=mongo-data.timer
-[ "$ACCESS_CONTROL" != rbac ] || timers="$timers update-users.timer"
-# shellcheck disable=SC2086 # several units
-systemctl enable --quiet mongod $timers
+timers=(mongo-data.timer)
+[ "$ACCESS_CONTROL" != rbac ] || timers+=(update-users.timer)
+systemctl enable --quiet mongod "${timers[@]}"
 systemctl restart mongod mongo-data.timer
 if ! mongosh --quiet --norc --nodb --file "$(dirname "$0")/set-up-replica-set.js"; then
   systemctl is-active --quiet mongod || journalctl -u mongod -o cat --no-pager -n 2
   exit 1
 fi
 echo "$DATA_VOLUME" >/var/lib/mongodb/.volume
-# shellcheck disable=SC2086
-systemctl start $timers
+systemctl start "${timers[@]}"
