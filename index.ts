@@ -1,5 +1,6 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
+import { Backups } from "./components/backups";
 import { Balancer } from "./components/balancer";
 import { type BundleLocation, UploadedBundle } from "./components/bundle";
 import { Certificate } from "./components/certificate";
@@ -87,6 +88,8 @@ export = async (): Promise<Record<string, unknown>> => {
           parameterPath,
           instanceType: mongoType,
           volumeSize: config.mongo.volumeSize,
+          snapshot: config.mongo.snapshot,
+          backupTag: defaults.prefix,
           accessControl: config.mongo.accessControl,
           passwordVersion: config.mongo.passwordVersion,
           places: config.mongo.zones.map((availabilityZone) => ({
@@ -100,6 +103,10 @@ export = async (): Promise<Record<string, unknown>> => {
           dependsOn: reachable,
         })
       : undefined;
+
+  if (config.mongo.kind === "machines" && config.mongo.backups !== undefined) {
+    new Backups("backups", { ...config.mongo.backups, tag: defaults.prefix });
+  }
 
   const secrets = new Secrets("meteor-secrets", {
     path: `${parameterPath}/hosts`,

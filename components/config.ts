@@ -25,6 +25,9 @@ export interface StackConfig {
         volumeSize: number;
         accessControl: "firewall" | "rbac";
         passwordVersion: number;
+        /** Whose data new volumes begin with, if not with none. */
+        snapshot: string | undefined;
+        backups: { schedule: string; keep: number } | undefined;
         /** Availability zones of the members, in order. */
         zones: string[];
       }
@@ -63,6 +66,8 @@ export const configKeys = [
   "mongoVolumeSize",
   "mongoAccessControl",
   "mongoPasswordVersion",
+  "mongoSnapshot",
+  "backups",
   "mongoUrl",
   "mongoOplogUrl",
   "balancerInstanceType",
@@ -376,6 +381,8 @@ function readMongo(
     volumeSize: reader.integer("mongoVolumeSize", 10, 16384, " (GiB)"),
     accessControl: reader.oneOf("mongoAccessControl", ["firewall", "rbac"]),
     passwordVersion: reader.integer("mongoPasswordVersion", 1, 1_000_000),
+    snapshot: readSnapshot(reader),
+    backups: readBackups(reader),
     zones: readMongoZones(reader, region, availabilityZone),
   } as const;
   if (url === "" && oplogUrl === "") {
@@ -397,6 +404,50 @@ function readMongo(
     );
   }
   return { kind: "external", url, oplogUrl };
+}
+
+function readSnapshot(reader: Reader): string | undefined {
+  const given = reader.text("mongoSnapshot");
+  if (given !== "" && !/^snap-[0-9a-f]{8,17}$/.test(given)) {
+    reader.problem(
+      "mongoSnapshot",
+      given,
+      "it must be a snapshot's id, such as snap-0123456789abcdef0; npm run backup -- list shows them",
+    );
+  }
+  return given === "" ? undefined : given;
+}
+
+/** Its own defaults, as a user may set one of the two alone. */
+const defaultBackups = { schedule: "cron(0 3 * * ? *)", keep: 7 };
+
+function readBackups(reader: Reader): { schedule: string; keep: number } | undefined {
+  const given = reader.json("backups") ?? {};
+  if (given === false) {
+    return undefined;
+  }
+  const allowed =
+    "it must be false, or schedule and keep, such as {schedule: cron(0 3 * * ? *), keep: 7}";
+  if (typeof given !== "object" || Array.isArray(given)) {
+    reader.problem("backups", reader.text("backups"), allowed);
+    return defaultBackups;
+  }
+  const { schedule, keep, ...others } = { ...defaultBackups, ...given } as Record<string, unknown>;
+  // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/dlm-elements.html
+  if (typeof schedule !== "string" || !/^cron\(\S+( \S+){5}\)$/.test(schedule)) {
+    reader.problem(
+      "backups",
+      `schedule ${String(schedule)}`,
+      "it must be six fields in UTC: cron(MINUTE HOUR DAY MONTH WEEKDAY YEAR), such as cron(0 3 * * ? *)",
+    );
+  }
+  if (!Number.isInteger(Number(keep)) || Number(keep) < 1 || Number(keep) > 1000) {
+    reader.problem("backups", `keep ${String(keep)}`, "it must be a whole number from 1 to 1000");
+  }
+  for (const other of Object.keys(others)) {
+    reader.problem("backups", other, allowed);
+  }
+  return { schedule: String(schedule), keep: Number(keep) };
 }
 
 /** A zone for each member, the first in Meteor's own. */

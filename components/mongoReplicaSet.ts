@@ -15,6 +15,10 @@ export interface MongoReplicaSetArgs {
   instanceType: InstanceType;
   /** Size of the data volume in GiB; it can grow, not shrink. */
   volumeSize: number;
+  /** Whose data a volume is made with, if not with none. */
+  snapshot: string | undefined;
+  /** Value of the tag by which volumes are backed up. */
+  backupTag: string;
   /** `rbac`: users with passwords and a key file; `firewall`: the security group alone. */
   accessControl: "firewall" | "rbac";
   /** A higher one makes new passwords; those of the version before stay valid, for hosts that still have them. */
@@ -128,9 +132,16 @@ export class MongoReplicaSet extends pulumi.ComponentResource {
         size: args.volumeSize,
         type: "gp3",
         encrypted: true,
-        tags: { Name: `${args.defaults.prefix}-${machineName}-data` },
+        // One alone begins with it: the others copy from it what the set has by then.
+        snapshotId: number === args.places.length ? args.snapshot : undefined,
+        tags: { Name: `${args.defaults.prefix}-${machineName}-data`, backup: args.backupTag },
       },
-      { parent: this, protect: args.protectData, retainOnDelete: false },
+      {
+        parent: this,
+        protect: args.protectData,
+        // What another snapshot, size of the set or zone would replace is data.
+        ignoreChanges: ["snapshotId"],
+      },
     );
     const gateOf = (member: string): string => `${args.parameterPath}/gates/${member}`;
     const gates = machineNames.map(gateOf);

@@ -79,6 +79,15 @@ test.each<[string, Record<string, unknown>, RegExp]>([
   ["rootUrl", { rootUrl: "" }, /rootUrl is not set/],
   ["hostInstanceType", { hostInstanceType: "big" }, /hostInstanceType is big; .*c7a\.medium/],
   ["mongoMembers", { mongoMembers: 2 }, /mongoMembers is 2; it must be 1 or 3/],
+  ["mongoSnapshot", { mongoSnapshot: "latest" }, /mongoSnapshot is latest; .*snap-0123/],
+  ["backups", { backups: "daily" }, /backups/],
+  ["backups", { backups: { schedule: "daily" } }, /backups is schedule daily; .*six fields/],
+  ["backups", { backups: { keep: 0 } }, /backups is keep 0; .*from 1 to 1000/],
+  [
+    "backups",
+    { backups: { retain: 3 } },
+    /backups is retain; it must be false, or schedule and keep/,
+  ],
   ["mongoZones", { mongoZones: "eu-central-1b" }, /mongoZones is not valid; it must be JSON/],
   [
     "mongoZones",
