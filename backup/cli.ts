@@ -1,0 +1,141 @@
+import { spawnSync } from "node:child_process";
+import { createInterface } from "node:readline/promises";
+import { EC2Client, type Snapshot } from "@aws-sdk/client-ec2";
+import { Command } from "commander";
+import { nameOf, removeMembers, snapshotAll, snapshots, UserError } from "./volumes";
+
+interface Target {
+  stack: string;
+  /** Start of its resources' names. */
+  prefix: string;
+  client: EC2Client;
+}
+
+/** The account and region that the stack's own config names. */
+function open(stack: string): Target {
+  const { status, stdout, stderr } = pulumi(stack, ["config", "--json"], "pipe");
+  if (status !== 0) {
+    throw new UserError(stderr.trim());
+  }
+  const config = JSON.parse(stdout) as Record<string, { value?: string } | undefined>;
+  const value = (key: string): string | undefined => config[`aws:${key}`]?.value;
+  const profile = value("profile");
+  if (profile !== undefined) {
+    process.env["AWS_PROFILE"] = profile;
+  }
+  const [endpoints] = JSON.parse(value("endpoints") ?? "[{}]") as { ec2?: string }[];
+  const accessKeyId = value("accessKey");
+  const secretAccessKey = value("secretKey");
+  const client = new EC2Client({
+    region: value("region"),
+    ...(endpoints?.ec2 !== undefined && { endpoint: endpoints.ec2 }),
+    ...(accessKeyId !== undefined &&
+      secretAccessKey !== undefined && { credentials: { accessKeyId, secretAccessKey } }),
+  });
+  return { stack, prefix: `meteor-scale-${stack.split("/").at(-1) ?? ""}`, client };
+}
+
+function pulumi(
+  stack: string,
+  args: string[],
+  stdio: "pipe" | "inherit",
+): { status: number | null; stdout: string; stderr: string } {
+  const { status, stdout, stderr, error } = spawnSync("pulumi", [...args, "--stack", stack], {
+    encoding: "utf8",
+    stdio,
+  });
+  if (error !== undefined) {
+    throw new UserError(`pulumi can't be run: ${error.message}`);
+  }
+  return { status, stdout, stderr };
+}
+
+function print(list: Snapshot[]): void {
+  for (const snapshot of list) {
+    const time = snapshot.StartTime?.toISOString().slice(0, 16).replace("T", " ") ?? "";
+    console.log(
+      `${String(snapshot.SnapshotId)}  ${time}  ${String(snapshot.State)}  ${nameOf(snapshot)}  ${snapshot.Description ?? ""}`,
+    );
+  }
+}
+
+async function confirmed(target: Target, snapshot: Snapshot): Promise<boolean> {
+  console.log(
+    `All data of ${target.stack} becomes what it was at ${String(snapshot.StartTime?.toISOString())}, as ${nameOf(snapshot)} had it. ` +
+      "What is there now is kept in new snapshots first. The application has no database meanwhile.",
+  );
+  const reader = createInterface({ input: process.stdin, output: process.stdout });
+  const answer = await reader.question(`Type the stack's name to go on: `);
+  reader.close();
+  return answer.trim() === target.stack;
+}
+
+async function backup({ stack, list }: { stack: string; list?: boolean }): Promise<void> {
+  const { client, prefix } = open(stack);
+  if (list === true) {
+    print(await snapshots(client, prefix));
+    return;
+  }
+  await snapshotAll(client, prefix, "on demand");
+  print((await snapshots(client, prefix)).slice(0, 3));
+}
+
+async function restore(
+  id: string,
+  { stack, yes }: { stack: string; yes?: boolean },
+): Promise<void> {
+  const target = open(stack);
+  const { client, prefix } = target;
+  const all = await snapshots(client, prefix);
+  const snapshot = all.find(({ SnapshotId }) => SnapshotId === id);
+  if (snapshot?.State !== "completed") {
+    throw new UserError(
+      snapshot === undefined
+        ? `${id} is no snapshot of ${stack}; npm run backup -- --stack ${stack} --list shows them`
+        : `${id} is ${String(snapshot.State)}; it must be completed`,
+    );
+  }
+  if (yes !== true && !(await confirmed(target, snapshot))) {
+    throw new UserError("Nothing was changed.");
+  }
+  const volumesNow = await snapshotAll(client, prefix, "before a restore").catch(
+    (error: unknown) => {
+      // All of them may be what was lost.
+      if (error instanceof UserError) {
+        return [];
+      }
+      throw error;
+    },
+  );
+  await removeMembers(client, prefix, volumesNow);
+  for (const args of [
+    ["config", "set", "mongoSnapshot", id],
+    ["up", "--refresh", ...(yes === true ? ["--yes"] : [])],
+  ]) {
+    const { status } = pulumi(stack, args, "inherit");
+    if (status !== 0) {
+      throw new UserError(
+        `pulumi ${args.join(" ")} failed. The machines and volumes of MongoDB are gone, their data is in snapshots: run this command again.`,
+      );
+    }
+  }
+}
+
+const command = new Command("npm run");
+command
+  .command("backup")
+  .description("snapshots of MongoDB's volumes, now")
+  .requiredOption("--stack <name>", "the stack, as pulumi stack ls shows it")
+  .option("--list", "only list the snapshots that there are")
+  .action(backup);
+command
+  .command("restore <snapshot>")
+  .description("the data of a snapshot, in the place of what the set has now")
+  .requiredOption("--stack <name>", "the stack, as pulumi stack ls shows it")
+  .option("--yes", "ask nothing")
+  .action(restore);
+
+command.parseAsync().catch((error: unknown) => {
+  console.error(error instanceof UserError ? error.message : error);
+  process.exitCode = 1;
+});
