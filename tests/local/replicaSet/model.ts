@@ -57,12 +57,9 @@ class Member {
 
   constructor(
     readonly host: string,
-    address: string,
     answer: (member: Member, command: Document, connection: Connection) => Document,
   ) {
-    this.server = new WireServer(address, (command, connection) =>
-      answer(this, command, connection),
-    );
+    this.server = new WireServer(host, (command, connection) => answer(this, command, connection));
   }
 }
 
@@ -108,10 +105,8 @@ export class ReplicaSetModel {
     readonly keyFile: string,
   ) {
     this.members = hosts.map(
-      (host, index) =>
-        new Member(host, `127.0.1.${index + 1}`, (member, command, connection) =>
-          this.answer(member, command, connection),
-        ),
+      (host) =>
+        new Member(host, (member, command, connection) => this.answer(member, command, connection)),
     );
   }
 

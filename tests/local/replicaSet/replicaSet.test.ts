@@ -2,17 +2,15 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Document } from "bson";
 import fc from "fast-check";
 import { repositoryFolder } from "../../../local/paths";
 import { installMachineTools, machineToolsFolder } from "../../../local/toolchain/machineTools";
-import { type Disk, type Fault, ReplicaSetModel, type User } from "./model";
+import { type Fault, ReplicaSetModel, type User } from "./model";
 import { WireServer } from "./wireServer";
 
 jest.setTimeout(900_000);
 
-/** In the place of mongo1.meteor.internal, …: addresses of this computer alone. */
-const hosts = [1, 2, 3].map((number) => `127.0.1.${number}:27017`);
-const [first = "", second = "", third = ""] = hosts;
 const folder = mkdtempSync(join(tmpdir(), "meteor-scale-replica-set-"));
 const keyFile = "key of the members";
 
@@ -21,55 +19,116 @@ interface Finished {
   output: string[];
 }
 
-let model: ReplicaSetModel;
-let control: WireServer;
-let shell: ChildProcess;
-/** The shell's question for the next run. */
-let ready: (environment: Record<string, string> | null) => void;
-let asked: Promise<void>;
-let finish: (output: string[]) => void;
+/** MongoDB's shell, which runs the script as often as it is told, against one model after the other. */
+class Shell {
+  /** In the place of mongo1.meteor.internal, …: addresses of this computer alone. */
+  readonly hosts: [string, string, string];
+  model: ReplicaSetModel;
+  private readonly folder: string;
+  private readonly control: WireServer;
+  private process: ChildProcess | undefined;
+  /** The shell's question for the next run. */
+  private next: Promise<(environment: Record<string, string>) => void>;
+  private tellNext: (answer: (environment: Record<string, string>) => void) => void = () =>
+    undefined;
+  private finish: (output: string[]) => void = () => undefined;
 
-beforeAll(async () => {
-  await installMachineTools({
-    progress: () => undefined,
-    signal: new AbortController().signal,
-  });
-  mkdirSync(join(folder, "bin"));
-  writeFileSync(join(folder, "bin/systemctl"), "#!/bin/sh\necho 0\n", { mode: 0o755 });
-  let tellAsked: () => void = () => undefined;
-  asked = new Promise((resolve) => (tellAsked = resolve));
-  control = new WireServer("127.0.2.1", async (command) => {
+  constructor(private readonly number: number) {
+    const host = (member: number): string => `127.0.${number}.${member}:27017`;
+    this.hosts = [host(1), host(2), host(3)];
+    this.model = this.begin("firewall");
+    this.folder = join(folder, String(number));
+    mkdirSync(this.folder);
+    this.next = new Promise((resolve) => (this.tellNext = resolve));
+    this.control = new WireServer(`127.0.${number}.100:27017`, (command) => this.answer(command));
+  }
+
+  begin(accessControl: "firewall" | "rbac"): ReplicaSetModel {
+    this.model = new ReplicaSetModel(this.hosts, accessControl, keyFile);
+    return this.model;
+  }
+
+  async start(): Promise<void> {
+    await this.control.start();
+    mkdirSync(join(this.folder, "bin"));
+    const systemctl = join(this.folder, "bin/systemctl");
+    writeFileSync(systemctl, "#!/bin/sh\necho 0\n", { mode: 0o755 });
+    const program = join(machineToolsFolder, "node_modules/mongosh/bin/mongosh.js");
+    const script = join(__dirname, "shell.js");
+    this.process = spawn(
+      process.execPath,
+      [program, "--quiet", "--norc", "--nodb", "--file", script],
+      {
+        env: {
+          ...process.env,
+          HOME: this.folder,
+          PATH: `${join(this.folder, "bin")}:${process.env["PATH"] ?? ""}`,
+          CONTROL: `127.0.${this.number}.100:27017`,
+        },
+        stdio: ["ignore", "ignore", "inherit"],
+      },
+    );
+  }
+
+  async stop(): Promise<void> {
+    this.process?.kill();
+    await this.control.stop();
+  }
+
+  /** Runs the script on a member's machine. */
+  async run(
+    environment: Record<string, string>,
+    secrets: Record<string, string>,
+  ): Promise<Finished> {
+    for (const [name, content] of Object.entries(secrets)) {
+      writeFileSync(join(this.folder, name), content);
+    }
+    const finished = new Promise<string[]>((resolve) => (this.finish = resolve));
+    const answer = await this.next;
+    this.next = new Promise((resolve) => (this.tellNext = resolve));
+    answer({
+      ...environment,
+      ...{ MEMBERS: this.hosts.join(), REPLICA_SET: "meteor", SECRETS: this.folder },
+      SCRIPT: join(repositoryFolder, "userdata/mongo/set-up-replica-set.js"),
+    });
+    const output = await finished;
+    return { status: output.at(-1) === "status 1" ? 1 : 0, output };
+  }
+
+  private async answer(command: Document): Promise<Document> {
     if (command["advance"] !== undefined) {
-      await model.advance(Number(command["advance"]));
+      await this.model.advance(Number(command["advance"]));
       return {};
     }
     if (command["next"] !== undefined) {
-      const run = new Promise((resolve) => (ready = resolve));
-      tellAsked();
-      return { run: await run };
+      const environment = await new Promise((resolve) => {
+        this.tellNext(resolve);
+      });
+      return { run: environment };
     }
     if (command["done"] !== undefined) {
-      asked = new Promise((resolve) => (tellAsked = resolve));
-      finish(command["done"] as string[]);
+      this.finish(command["done"] as string[]);
       return {};
     }
     return {
       ...{ ismaster: true, isWritablePrimary: true, helloOk: true, readOnly: false },
       ...{ minWireVersion: 0, maxWireVersion: 25, version: "8.0.4", modules: [] },
     };
+  }
+}
+
+const shells = [1, 2].map((number) => new Shell(number));
+
+beforeAll(async () => {
+  await installMachineTools({
+    progress: () => undefined,
+    signal: new AbortController().signal,
   });
-  await control.start();
-  const program = join(machineToolsFolder, "node_modules/mongosh/bin/mongosh.js");
-  const script = join(__dirname, "shell.js");
-  shell = spawn(process.execPath, [program, "--quiet", "--norc", "--nodb", "--file", script], {
-    env: { ...process.env, HOME: folder, PATH: `${join(folder, "bin")}:${process.env["PATH"]}` },
-    stdio: ["ignore", "ignore", "inherit"],
-  });
+  await Promise.all(shells.map((shell) => shell.start()));
 }, 900_000);
 
 afterAll(async () => {
-  shell.kill();
-  await control.stop();
+  await Promise.all(shells.map((shell) => shell.stop()));
   rmSync(folder, { recursive: true });
 });
 
@@ -84,13 +143,37 @@ class Stack {
   exists = false;
   readonly acknowledged: string[] = [];
 
-  constructor(readonly accessControl: "firewall" | "rbac") {
-    model = new ReplicaSetModel(hosts, accessControl, keyFile);
+  readonly hosts: [string, string, string];
+  readonly model: ReplicaSetModel;
+
+  constructor(
+    private readonly shell: Shell,
+    private readonly accessControl: "firewall" | "rbac",
+  ) {
+    this.hosts = shell.hosts;
+    this.model = shell.begin(accessControl);
+  }
+
+  /** All three, as the engine makes them. */
+  async makeAll(options: { restored?: boolean } = {}): Promise<void> {
+    const [first, second, third] = this.hosts;
+    expect(await this.make(third, options)).toEqual(ok);
+    for (const host of [second, first]) {
+      expect(await this.make(host)).toEqual(ok);
+    }
+  }
+
+  /** From the next command on. */
+  expectFaults(faults: Fault[]): void {
+    this.model.faults = faults.map((fault) => ({
+      ...fault,
+      after: fault.after + this.model.commands,
+    }));
   }
 
   /** What the machine's first boot does, up to the gate. */
   async make(host: string, { restored = false } = {}): Promise<Finished> {
-    await model.boot(model.member(host));
+    await this.model.boot(this.model.member(host));
     const finished = await this.run(host, restored);
     if (finished.status === 0) {
       this.exists = true;
@@ -100,67 +183,55 @@ class Stack {
   }
 
   async replace(host: string): Promise<Finished> {
-    await model.shutDown(model.member(host));
-    await model.advance(20_000);
+    await this.model.shutDown(this.model.member(host));
+    await this.model.advance(20_000);
     return this.make(host);
   }
 
-  async run(host: string, restored = false): Promise<Finished> {
-    for (const [name, content] of Object.entries({
-      ADMIN_PASSWORD: this.adminPassword,
-      KEY_FILE: keyFile,
-      USERS: JSON.stringify(this.users),
-    })) {
-      writeFileSync(join(folder, name), content);
-    }
-    model.here = model.member(host);
-    const output = new Promise<string[]>((resolve) => (finish = resolve));
-    await asked;
-    ready({
-      ...{
-        SCRIPT: join(repositoryFolder, "userdata/mongo/set-up-replica-set.js"),
-        SECRETS: folder,
+  run(host: string, restored = false): Promise<Finished> {
+    this.model.here = this.model.member(host);
+    return this.shell.run(
+      {
+        ...{ ACCESS_CONTROL: this.accessControl, MEMBER_HOST: host },
+        ...{ SET_EXISTS: this.exists ? "yes" : "no", RESTORED: restored ? "yes" : "no" },
       },
-      ...{ ACCESS_CONTROL: this.accessControl, REPLICA_SET: "meteor" },
-      ...{ MEMBER_HOST: host, MEMBERS: hosts.join() },
-      ...{ SET_EXISTS: this.exists ? "yes" : "no", RESTORED: restored ? "yes" : "no" },
-    });
-    const lines = await output;
-    return { status: lines.at(-1) === "status 1" ? 1 : 0, output: lines };
+      {
+        ...{ ADMIN_PASSWORD: this.adminPassword, KEY_FILE: keyFile },
+        USERS: JSON.stringify(this.users),
+      },
+    );
   }
 
   /** As the application does, which tries again until its write is acknowledged. */
   private async write(): Promise<void> {
     const mark = `write ${this.acknowledged.length}`;
-    for (let tries = 0; !model.write(mark); tries += 1) {
+    for (let tries = 0; !this.model.write(mark); tries += 1) {
       if (tries === 120) {
         throw new Error("no write was acknowledged in a minute");
       }
-      await model.advance(500);
+      await this.model.advance(500);
     }
     this.acknowledged.push(mark);
   }
 
   /** One set, with what was acknowledged, these members and the users that there should be. */
-  async expectWhole(names: string[]): Promise<void> {
-    await model.advance(60_000);
-    expect(model.initiations).toBe(1);
-    expect(model.primary?.host).toBe(first);
-    const config = model.primary?.disk.config?.members ?? [];
+  async expectWhole(names: string[] = this.hosts): Promise<void> {
+    await this.model.advance(60_000);
+    expect(this.model.initiations).toBe(1);
+    expect(this.model.primary?.host).toBe(this.hosts[0]);
+    const config = this.model.primary?.disk.config?.members ?? [];
     expect(config.map(({ host }) => host).sort()).toEqual([...names].sort());
     expect(new Set(config.map(({ _id }) => _id)).size).toBe(names.length);
     for (const name of names) {
-      const member = model.member(name);
-      expect(new Set(model.marksOf(member))).toEqual(new Set(this.acknowledged));
-      const users = [...model.usersOf(member).values()];
+      const member = this.model.member(name);
+      expect(new Set(this.model.marksOf(member))).toEqual(new Set(this.acknowledged));
+      const users = [...this.model.usersOf(member).values()];
       const wanted = [{ user: "admin", pwd: this.adminPassword, roles: ["root"] }, ...this.users];
       expect(users).toEqual(this.accessControl === "rbac" ? expect.arrayContaining(wanted) : []);
       expect(users).toHaveLength(this.accessControl === "rbac" ? wanted.length : 0);
     }
   }
 }
-
-afterEach(() => model.stop());
 
 const faults = fc.array(
   fc.record<Fault>({
@@ -172,119 +243,117 @@ const faults = fc.array(
 );
 const accessControl = fc.constantFrom("firewall" as const, "rbac" as const);
 
+/** So many runs, shared out to the shells. */
 async function always<Values extends [unknown, ...unknown[]]>(
   runs: number,
   arbitraries: { [Index in keyof Values]: fc.Arbitrary<Values[Index]> },
-  holds: (...values: Values) => Promise<void>,
+  holds: (shell: Shell, ...values: Values) => Promise<void>,
 ): Promise<void> {
-  const property = fc.asyncProperty(...arbitraries, async (...values: Values) => {
-    try {
-      await holds(...values);
-    } finally {
-      await model.stop();
-    }
-  });
-  await fc.assert(property, { numRuns: runs, endOnFailure: true });
+  const check = (shell: Shell): Promise<void> => {
+    const property = fc.asyncProperty(...arbitraries, async (...values: Values) => {
+      try {
+        await holds(shell, ...values);
+      } finally {
+        await shell.model.stop();
+      }
+    });
+    return fc.assert(property, { numRuns: Math.ceil(runs / shells.length), endOnFailure: true });
+  };
+  await Promise.all(shells.map(check));
 }
 
 const ok = { status: 0, output: [] };
 
 test("three members become one set, whatever dies, steps down or is slow meanwhile", () =>
-  always(40, [accessControl, faults], async (access, sequence) => {
-    const stack = new Stack(access);
-    model.faults = sequence;
-    for (const host of [third, second, first]) {
-      expect(await stack.make(host)).toEqual(ok);
-    }
-    await stack.expectWhole(hosts);
+  always(150, [accessControl, faults], async (shell, access, sequence) => {
+    const stack = new Stack(shell, access);
+    stack.expectFaults(sequence);
+    await stack.makeAll();
+    await stack.expectWhole();
   }));
 
 test("a set of one with data becomes a set of three, and keeps the data", () =>
-  always(30, [accessControl, faults], async (access, sequence) => {
-    const stack = new Stack(access);
+  always(100, [accessControl, faults], async (shell, access, sequence) => {
+    const stack = new Stack(shell, access);
+    const [first, second, third] = stack.hosts;
     expect(await stack.make(first)).toEqual(ok);
     await stack.expectWhole([first]);
-    model.faults = sequence.map((fault) => ({ ...fault, after: fault.after + model.commands }));
+    stack.expectFaults(sequence);
     for (const host of [third, second]) {
       expect(await stack.make(host)).toEqual(ok);
     }
-    await stack.expectWhole(hosts);
+    await stack.expectWhole();
   }));
 
 test("members are replaced one after the other on their volumes, or on a new one, and nothing is lost", () =>
   always(
-    40,
-    [accessControl, faults, fc.subarray(hosts, { maxLength: 1 })],
-    async (access, sequence, lost) => {
-      const stack = new Stack(access);
-      for (const host of [third, second, first]) {
-        expect(await stack.make(host)).toEqual(ok);
-      }
-      await stack.expectWhole(hosts);
-      model.faults = sequence.map((fault) => ({ ...fault, after: fault.after + model.commands }));
-      for (const host of [third, second, first]) {
-        if (lost.includes(host)) {
+    120,
+    [accessControl, faults, fc.option(fc.nat({ max: 2 }))],
+    async (shell, access, sequence, lost) => {
+      const stack = new Stack(shell, access);
+      const { model } = stack;
+      await stack.makeAll();
+      await stack.expectWhole();
+      stack.expectFaults(sequence);
+      for (const [index, host] of [...stack.hosts.entries()].reverse()) {
+        if (index === lost) {
           await model.shutDown(model.member(host));
           model.member(host).disk = {};
         }
         expect(await stack.replace(host)).toEqual(ok);
       }
-      await stack.expectWhole(hosts);
+      await stack.expectWhole();
     },
   ));
 
 test("where all data is gone, no new set is made in the place of the old one", () =>
-  always(5, [accessControl, fc.constantFrom(...hosts)], async (access, host) => {
-    const stack = new Stack(access);
+  always(4, [accessControl, fc.nat({ max: 2 })], async (shell, access, index) => {
+    const stack = new Stack(shell, access);
     stack.exists = true;
-    expect(await stack.make(host)).toEqual({
+    expect(await stack.make(stack.hosts[index] ?? "")).toEqual({
       status: 1,
       output: [
         "this member has no data, and none that has answers as the primary: restore a snapshot if all is lost",
         "status 1",
       ],
     });
-    expect(model.initiations).toBe(0);
+    expect(stack.model.initiations).toBe(0);
   }));
 
 test("a snapshot of any member, restored to the first machine, becomes the whole set again", () =>
   always(
-    15,
-    [accessControl, faults, fc.constantFrom(...hosts)],
-    async (access, sequence, source) => {
-      const stack = new Stack(access);
-      for (const host of [third, second, first]) {
-        expect(await stack.make(host)).toEqual(ok);
-      }
-      await stack.expectWhole(hosts);
-      const snapshot: Disk = structuredClone(model.member(source).disk);
+    60,
+    [accessControl, faults, fc.nat({ max: 2 })],
+    async (shell, access, sequence, source) => {
+      const stack = new Stack(shell, access);
+      const { model, hosts } = stack;
+      await stack.makeAll();
+      await stack.expectWhole();
+      const snapshot = structuredClone(model.member(hosts[source] ?? "").disk);
       for (const host of hosts) {
         await model.shutDown(model.member(host));
         model.member(host).disk = {};
       }
-      model.member(third).disk = snapshot;
-      model.faults = sequence.map((fault) => ({ ...fault, after: fault.after + model.commands }));
+      model.member(hosts[2]).disk = snapshot;
+      stack.expectFaults(sequence);
       stack.adminPassword = "admin2";
-      for (const host of [third, second, first]) {
-        expect(await stack.make(host, { restored: host === third })).toEqual(ok);
-      }
-      await stack.expectWhole(hosts);
+      await stack.makeAll({ restored: true });
+      await stack.expectWhole();
     },
   ));
 
-test("passwords change while the set runs: two are valid at a time, and users of others stay", () =>
-  always(15, [faults, fc.constantFrom(...hosts)], async (sequence, host) => {
-    const stack = new Stack("rbac");
-    for (const one of [third, second, first]) {
-      expect(await stack.make(one)).toEqual(ok);
-    }
-    model.faults = sequence.map((fault) => ({ ...fault, after: fault.after + model.commands }));
+test("passwords change while the set runs: two are valid at a time", () =>
+  always(60, [faults, fc.nat({ max: 2 })], async (shell, sequence, index) => {
+    const stack = new Stack(shell, "rbac");
+    const host = stack.hosts[index] ?? "";
+    await stack.makeAll();
+    stack.expectFaults(sequence);
     const next = { ...app, user: "app-2", pwd: "app2" };
     stack.users = [app, oplogger, next, { ...oplogger, user: "oplogger-2", pwd: "op2" }];
     stack.adminPassword = "admin2";
     expect(await stack.run(host)).toEqual(ok);
-    await stack.expectWhole(hosts);
+    await stack.expectWhole();
     stack.users = [next];
     expect(await stack.run(host)).toEqual(ok);
-    await stack.expectWhole(hosts);
+    await stack.expectWhole();
   }));

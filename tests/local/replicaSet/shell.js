@@ -1,7 +1,7 @@
 // Run by mongosh: the set-up script, as often as the test says. It takes its time from the model, so that
 // minutes of waiting pass at once, and ends here instead of ending the shell.
 /* global connect, load, process */
-const control = connect("mongodb://127.0.2.1/admin?directConnection=true");
+const control = connect(`mongodb://${process.env.CONTROL}/admin?directConnection=true`);
 const realConnect = connect;
 let opened = [];
 let printed = [];

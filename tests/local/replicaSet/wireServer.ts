@@ -28,6 +28,7 @@ export class WireServer {
   private readonly sockets = new Set<Socket>();
 
   constructor(
+    /** Such as `127.0.1.1:27017`. */
     private readonly address: string,
     private readonly answer: Answer,
   ) {}
@@ -42,7 +43,8 @@ export class WireServer {
     this.server = server;
     await new Promise<void>((resolve, reject) => {
       server.once("error", reject);
-      server.listen(27017, this.address, resolve);
+      const [host, port] = this.address.split(":");
+      server.listen(Number(port), host, resolve);
     });
   }
 
