@@ -287,6 +287,15 @@ describe("with the firewall alone", () => {
     );
   });
 
+  test("clients whose time is over in the middle of reading leave the database to the others", () => {
+    expect(setUp()).toEqual({ status: 0, output: "" });
+    const script = join(repositoryFolder, "tests/local/impatientClients.mjs");
+    const modules = join(machineToolsFolder, "node_modules");
+    sandbox.run(process.execPath, script, modules, url("local"), url("app"));
+    expect(sandbox.run("cat", "/run/mongod.log")).not.toMatch(/interrupted|locked/);
+    expect(tail(url("local"), url("app"))).toMatchObject(seenByMeteor);
+  });
+
   test("access control can come later", () => {
     expect(setUp()).toEqual({ status: 0, output: "" });
     writeSecrets();
