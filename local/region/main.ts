@@ -2,8 +2,11 @@ import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:f
 import type { Server } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { EC2Client } from "@aws-sdk/client-ec2";
 import {
   awsApiUrl,
+  awsCredentials,
+  awsRegion,
   imageRootFolder,
   regionFolder,
   regionReadyFile,
@@ -16,14 +19,20 @@ import {
   type MachineSpecification,
   type RegionState,
 } from "./awsState";
-import { type AwsChange, startAwsApi } from "./awsApi";
+import {
+  type AwsAnswer,
+  type AwsHandler,
+  type AwsRequest,
+  hasChanged,
+  startAwsApi,
+} from "./awsApi";
 import { ensureCertificateAuthority } from "./certificateAuthority";
 import { cleanUp } from "./cleanUp";
 import { log, messageOf, type RunningProcess, start } from "./commands";
 import { hostsFile, resolverArguments, shortestTtl } from "./dns";
 import { renderFirewall } from "./firewall";
 import { Machine } from "./machine";
-import { startMoto } from "./moto";
+import { motoUrl, startMoto } from "./moto";
 import {
   addResolverAddress,
   applyFirewall,
@@ -37,6 +46,7 @@ import {
   router,
   startForward,
 } from "./network";
+import { Snapshots } from "./snapshots";
 import type { RegionStatus } from "./status";
 import { Volumes } from "./volumes";
 
@@ -51,6 +61,11 @@ class Region {
   private readonly aws = new AwsState();
   private readonly machines = new Map<string, Machine>();
   private readonly volumes = new Volumes((id) => this.machines.get(id)?.leader);
+  private readonly snapshots = new Snapshots(
+    new EC2Client({ region: awsRegion, endpoint: motoUrl, credentials: awsCredentials }),
+    this.volumes,
+    () => this.looked(),
+  );
   private readonly forwards = new Map<string, { target: string; processes: RunningProcess[] }>();
   private readonly processes: RunningProcess[] = [];
   private servers: Server[] = [];
@@ -79,7 +94,7 @@ class Region {
     await ensureCertificateAuthority();
     // First, since its port belongs to one region at a time: another one's remains are left alone.
     try {
-      this.servers = await startAwsApi(this.files.apiSocket, (change) => this.follows(change));
+      this.servers = await startAwsApi(this.files.apiSocket, this.answer);
     } catch (error) {
       log(`The AWS API can't be served at ${awsApiUrl}: ${messageOf(error)}.`);
       process.exit(1);
@@ -175,8 +190,17 @@ class Region {
     });
   }
 
+  /** Answers for the AWS API. */
+  private readonly answer: AwsHandler = async (request, askMoto) => {
+    const answer = await this.snapshots.answer(request, askMoto);
+    if (hasChanged(request, answer)) {
+      await this.follows(request, answer);
+    }
+    return answer;
+  };
+
   /** Follows one change of the AWS API before whoever made it gets an answer. */
-  private async follows({ service, action, form, answer }: AwsChange): Promise<void> {
+  private async follows({ service, action, form }: AwsRequest, answer: AwsAnswer): Promise<void> {
     if (service !== "ec2" && service !== "route53") {
       return;
     }
@@ -184,7 +208,9 @@ class Region {
     if (action === "RunInstances" && cores > 0) {
       // moto forgets this.
       const threads = Number(form.get("CpuOptions.ThreadsPerCore") ?? 1);
-      for (const [, id = ""] of answer.matchAll(/<instanceId>(.+?)<\/instanceId>/g)) {
+      for (const [, id = ""] of answer.body
+        .toString()
+        .matchAll(/<instanceId>(.+?)<\/instanceId>/g)) {
         this.aws.limitCores(id, cores * threads);
       }
     }
@@ -198,10 +224,17 @@ class Region {
   }
 
   private async off(ids: string[]): Promise<void> {
-    await new Promise<void>((resolve) => {
+    await this.looked();
+    await Promise.all(ids.flatMap((id) => this.machines.get(id)?.settled() ?? []));
+  }
+
+  /** Resolves when all is what EC2 says by now. */
+  private async looked(): Promise<void> {
+    const looked = new Promise<void>((resolve) => {
       this.waiting.push(resolve);
     });
-    await Promise.all(ids.flatMap((id) => this.machines.get(id)?.settled() ?? []));
+    this.look();
+    await looked;
   }
 
   private look(): void {
