@@ -3,6 +3,7 @@ import type { Server } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { EC2Client } from "@aws-sdk/client-ec2";
+import { IAMClient } from "@aws-sdk/client-iam";
 import {
   awsApiUrl,
   awsCredentials,
@@ -31,6 +32,7 @@ import { cleanUp } from "./cleanUp";
 import { log, messageOf, type RunningProcess, start } from "./commands";
 import { hostsFile, resolverArguments, shortestTtl } from "./dns";
 import { renderFirewall } from "./firewall";
+import { LifecycleManager } from "./lifecycleManager";
 import { Machine } from "./machine";
 import { motoUrl, startMoto } from "./moto";
 import {
@@ -65,6 +67,11 @@ class Region {
     new EC2Client({ region: awsRegion, endpoint: motoUrl, credentials: awsCredentials }),
     this.volumes,
     () => this.looked(),
+  );
+  private readonly lifecycleManager = new LifecycleManager(
+    // Its snapshots are made as everybody's are.
+    new EC2Client({ region: awsRegion, endpoint: awsApiUrl, credentials: awsCredentials }),
+    new IAMClient({ region: awsRegion, endpoint: motoUrl, credentials: awsCredentials }),
   );
   private readonly forwards = new Map<string, { target: string; processes: RunningProcess[] }>();
   private readonly processes: RunningProcess[] = [];
@@ -159,6 +166,16 @@ class Region {
     }
   }
 
+  /** Makes snapshots at their times until the region is stopped. */
+  async keepSchedules(): Promise<void> {
+    while (!this.stopping) {
+      await sleep(1000);
+      await this.lifecycleManager.run(new Date()).catch((error: unknown) => {
+        log(messageOf(error));
+      });
+    }
+  }
+
   async stop(exitCode: number): Promise<void> {
     if (this.stopping) {
       return;
@@ -192,6 +209,9 @@ class Region {
 
   /** Answers for the AWS API. */
   private readonly answer: AwsHandler = async (request, askMoto) => {
+    if (request.service === "dlm") {
+      return this.lifecycleManager.answer(request);
+    }
     const answer = await this.snapshots.answer(request, askMoto);
     if (hasChanged(request, answer)) {
       await this.follows(request, answer);
@@ -435,7 +455,7 @@ async function main(): Promise<void> {
   }
   try {
     await region.start();
-    await region.follow();
+    await Promise.all([region.follow(), region.keepSchedules()]);
   } catch (error) {
     log(messageOf(error));
     await region.stop(1);
