@@ -41,6 +41,10 @@ export const engineLogFile = join(regionFolder, "engine.log");
 export const machinesFolder = join(regionFolder, "machines");
 /** One file for each EBS volume. */
 export const volumesFolder = join(regionFolder, "volumes");
+/** One file for each snapshot of a volume. */
+export const snapshotsFolder = join(regionFolder, "snapshots");
+/** Held by whoever copies a volume. */
+export const volumeCopyLock = join(regionFolder, "volume-copy.lock");
 
 /** The moto server's own program, in its virtual environment. */
 export const motoServerProgram = join(toolsFolder, "moto", "bin", "moto_server");

@@ -1,5 +1,12 @@
 import { readFileSync, rmSync } from "node:fs";
-import { createServer, type IncomingMessage, request, type ServerResponse } from "node:http";
+import {
+  createServer,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  request,
+  type RequestListener,
+  type ServerResponse,
+} from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { Server } from "node:net";
 import { buffer } from "node:stream/consumers";
@@ -11,33 +18,42 @@ import { motoPort } from "./moto";
 /** Names of actions that change nothing, in the ways the AWS protocols write them. */
 const readOnly = /^(Describe|List|Get|Head|Lookup|Decode)/;
 
-/** A request that moto has done and that may have changed something. */
-export interface AwsChange {
+/** A request to the AWS API; those to S3 pass by unread. */
+export interface AwsRequest {
   /** Such as `ec2`. */
-  service: string | undefined;
-  /** Such as `RunInstances`; undefined for Route 53 and S3. */
+  service: string;
+  method: string;
+  /** With the query. */
+  path: string;
+  /** Such as `RunInstances`; undefined for REST services. */
   action: string | undefined;
-  /** What EC2 and IAM were asked. */
+  /** What EC2 and IAM are asked. */
   form: URLSearchParams;
-  /** What moto answers. */
-  answer: string;
+  body: Buffer;
 }
+
+/** What the AWS API answers. */
+export interface AwsAnswer {
+  status: number;
+  headers: IncomingHttpHeaders;
+  body: Buffer | string;
+}
+
+/** Has moto answer the request, or another form in its place. */
+export type AskMoto = (form?: URLSearchParams) => Promise<AwsAnswer>;
+
+/** Answers a request. */
+export type AwsHandler = (request: AwsRequest, askMoto: AskMoto) => Promise<AwsAnswer>;
 
 /**
  * The AWS API's two front doors: plain HTTP for this computer, TLS for the machines. Both lead to the
  * same moto.
  *
  * @param tlsSocket path of the socket that the machines' connections are passed on to
- * @param onChange is told of every change; whoever asked for it gets no answer before it is done
  * @throws Error where another program has the port
  */
-export async function startAwsApi(
-  tlsSocket: string,
-  onChange: (change: AwsChange) => Promise<void>,
-): Promise<Server[]> {
-  const answer = (incoming: IncomingMessage, response: ServerResponse): void => {
-    passOn(incoming, response, onChange);
-  };
+export async function startAwsApi(tlsSocket: string, handle: AwsHandler): Promise<Server[]> {
+  const answer = awsApiListener(motoPort, handle);
   const computers = await listening(createServer(answer), { port: awsApiPort, host: "127.0.0.1" });
   rmSync(tlsSocket, { force: true });
   const pem = readFileSync(serverFile);
@@ -56,59 +72,100 @@ async function listening(
   return server;
 }
 
-function passOn(
-  incoming: IncomingMessage,
-  response: ServerResponse,
-  onChange: (change: AwsChange) => Promise<void>,
-): void {
-  const { method = "GET", url: path = "/", headers } = incoming;
-  const passed = { ...headers };
-  // Answered by this server itself.
-  delete passed.expect;
-  const refuse = (error: unknown): void => {
-    if (!response.headersSent) {
-      response.writeHead(503);
-    }
-    response.end(`The region's AWS API does not answer: ${messageOf(error)}`);
-  };
-  const asked: Buffer[] = [];
-  const outgoing = request(
-    { host: "127.0.0.1", port: motoPort, method, path, headers: passed },
-    (answer) => {
-      const { statusCode = 502 } = answer;
-      const form = new URLSearchParams(Buffer.concat(asked).toString("latin1"));
-      // EC2, IAM and STS name the action in a form, SSM in a header.
-      const action =
-        form.get("Action") ?? headers["x-amz-target"]?.toString().split(".")[1] ?? undefined;
-      if (statusCode >= 300 || !changes(method, action)) {
-        response.writeHead(statusCode, answer.headers);
-        answer.pipe(response);
-        return;
+/** What stands before a moto. */
+export function awsApiListener(port: number, handle: AwsHandler): RequestListener {
+  return (incoming, response) => {
+    const refuse = (error: unknown): void => {
+      const message = `The region's AWS API does not answer: ${messageOf(error)}`;
+      const { status, headers, body } = ec2Error("InternalError", message, 503);
+      if (!response.headersSent) {
+        response.writeHead(status, headers);
       }
-      // Credential=KEY/DATE/REGION/SERVICE/aws4_request
-      const service = headers.authorization?.split("/")[3];
-      buffer(answer)
-        .then(async (body) => {
-          await onChange({ service, action, form, answer: body.toString("utf8") });
-          response.writeHead(statusCode, answer.headers);
-          response.end(body);
+      response.end(body);
+    };
+    // Credential=KEY/DATE/REGION/SERVICE/aws4_request
+    const service = incoming.headers.authorization?.split("/")[3];
+    if (service === undefined || service === "s3") {
+      passOn(port, incoming, response, refuse);
+    } else {
+      answer(port, service, incoming, handle)
+        .then(({ status, headers, body }) => {
+          response.writeHead(status, headers).end(body);
         })
         .catch(refuse);
+    }
+  };
+}
+
+/** An upload is not held in memory. */
+function passOn(
+  port: number,
+  incoming: IncomingMessage,
+  response: ServerResponse,
+  refuse: (error: unknown) => void,
+): void {
+  const { method, url: path } = incoming;
+  const outgoing = request(
+    { host: "127.0.0.1", port, method, path, headers: passed(incoming) },
+    (answer) => {
+      response.writeHead(answer.statusCode ?? 502, answer.headers);
+      answer.pipe(response);
     },
   );
   outgoing.on("error", refuse);
   response.on("close", () => outgoing.destroy());
-  let length = 0;
-  incoming.on("data", (chunk: Buffer) => {
-    // A form is short; an upload to S3 is not.
-    if (length < 100_000) {
-      asked.push(chunk);
-      length += chunk.length;
-    }
-  });
   incoming.pipe(outgoing);
 }
 
-function changes(method: string, action: string | undefined): boolean {
-  return action === undefined ? method !== "GET" && method !== "HEAD" : !readOnly.test(action);
+function passed({ headers }: IncomingMessage): IncomingHttpHeaders {
+  const result = { ...headers };
+  // Answered by this server itself.
+  delete result.expect;
+  return result;
+}
+
+async function answer(
+  port: number,
+  service: string,
+  incoming: IncomingMessage,
+  handle: AwsHandler,
+): Promise<AwsAnswer> {
+  const { method = "GET", url: path = "/", headers } = incoming;
+  const body = await buffer(incoming);
+  const form = new URLSearchParams(body.toString("latin1"));
+  // EC2, IAM and STS name the action in a form, SSM in a header.
+  const action =
+    form.get("Action") ?? headers["x-amz-target"]?.toString().split(".")[1] ?? undefined;
+  return handle({ service, method, path, action, form, body }, async (changed) => {
+    const asked = changed === undefined ? body : Buffer.from(changed.toString());
+    const sent = { ...passed(incoming), "content-length": String(asked.length) };
+    delete sent["transfer-encoding"];
+    const outgoing = request({ host: "127.0.0.1", port, method, path, headers: sent });
+    const answered = await new Promise<IncomingMessage>((resolve, reject) => {
+      outgoing.on("response", resolve).on("error", reject).end(asked);
+    });
+    return {
+      status: answered.statusCode ?? 502,
+      headers: answered.headers,
+      body: await buffer(answered),
+    };
+  });
+}
+
+/** @returns whether a request has been done and may have changed something */
+export function hasChanged({ method, action }: AwsRequest, { status }: AwsAnswer): boolean {
+  const changes =
+    action === undefined ? method !== "GET" && method !== "HEAD" : !readOnly.test(action);
+  return status < 300 && changes;
+}
+
+/** An error in EC2's words. */
+export function ec2Error(code: string, message: string, status = 400): AwsAnswer {
+  const text = message.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+  const error = `<Error><Code>${code}</Code><Message>${text}</Message></Error>`;
+  return {
+    status,
+    headers: { "content-type": "text/xml" },
+    body: `<Response><Errors>${error}</Errors><RequestID>local</RequestID></Response>`,
+  };
 }

@@ -11,6 +11,7 @@ import {
   type Instance,
   type SecurityGroupRule,
   StopInstancesCommand,
+  type Volume,
 } from "@aws-sdk/client-ec2";
 import { GetInstanceProfileCommand, IAMClient } from "@aws-sdk/client-iam";
 import {
@@ -110,14 +111,13 @@ export class AwsState {
       ),
       rules: rulesByGroup(rules.SecurityGroupRules ?? []),
       volumes: (volumes.Volumes ?? []).flatMap((volume) => {
-        const attached = volume.Attachments?.[0];
-        return rootDevices.includes(attached?.Device ?? "")
+        return isRootVolume(volume)
           ? []
           : [
               {
                 id: volume.VolumeId ?? "",
                 size: (volume.Size ?? 0) * 2 ** 30,
-                instanceId: attached?.InstanceId,
+                instanceId: volume.Attachments?.[0]?.InstanceId,
               },
             ];
       }),
@@ -262,6 +262,11 @@ export class AwsState {
 
 /** Names kept for the root volume: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/device_naming.html */
 const rootDevices = ["/dev/sda1", "/dev/xvda"];
+
+/** Whether a machine boots from it; here it is no file of its own then. */
+export function isRootVolume({ Attachments }: Volume): boolean {
+  return rootDevices.includes(Attachments?.[0]?.Device ?? "");
+}
 
 const clientConfiguration = {
   region: awsRegion,

@@ -6,6 +6,8 @@ import {
   regionFolder,
   regionReadyFile,
   regionStatusFile,
+  snapshotsFolder,
+  volumeCopyLock,
   volumesFolder,
 } from "../paths";
 import { markerVariable, run } from "./commands";
@@ -14,9 +16,13 @@ import { namespacePrefix } from "./network";
 
 /**
  * Removes what a region left behind that was killed: processes, mounts, namespaces, loop devices,
- * control groups, machines and volumes. Where there is nothing, it does nothing.
+ * control groups, machines, volumes and snapshots. Where there is nothing, it does nothing.
  */
 export async function cleanUp(): Promise<void> {
+  if (existsSync(volumeCopyLock)) {
+    // What waits for a file system that stands still can't even be killed.
+    await run("flock", ["--timeout", "120", volumeCopyLock, "true"]);
+  }
   await endProcesses();
   (existsSync(machinesFolder) ? readdirSync(machinesFolder) : []).forEach(forgetMachine);
   for (const mount of mountsBelow(machinesFolder).reverse()) {
@@ -27,9 +33,11 @@ export async function cleanUp(): Promise<void> {
   }
   await detachLoops();
   await removeControlGroups();
-  [machinesFolder, volumesFolder, regionReadyFile, regionStatusFile].forEach((path) => {
-    rmSync(path, { recursive: true, force: true });
-  });
+  [machinesFolder, volumesFolder, snapshotsFolder, regionReadyFile, regionStatusFile].forEach(
+    (path) => {
+      rmSync(path, { recursive: true, force: true });
+    },
+  );
 }
 
 /** Where systemd-nspawn keeps what it removes itself only if it is not killed. */

@@ -125,6 +125,12 @@ export class Machine {
       join(root, "etc", "resolv.conf"),
       `nameserver ${resolverOf(vpcRange)}\nsearch ${hostName.replace(/^[^.]+\./, "")}\n`,
     );
+    // Machines share one kernel, which would refuse a restored copy of a file system that another one has.
+    writeFileSync(
+      join(root, "usr", "sbin", "mount.xfs"),
+      '#!/bin/sh\nexec mount -i -t xfs "$@" -o nouuid\n',
+      { mode: 0o755 },
+    );
     // So that the journal outlives a reboot and can be read from here.
     mkdirSync(join(root, "var", "log", "journal"), { recursive: true });
     const nspawn = [

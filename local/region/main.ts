@@ -2,8 +2,12 @@ import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:f
 import type { Server } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { EC2Client } from "@aws-sdk/client-ec2";
+import { IAMClient } from "@aws-sdk/client-iam";
 import {
   awsApiUrl,
+  awsCredentials,
+  awsRegion,
   imageRootFolder,
   regionFolder,
   regionReadyFile,
@@ -16,14 +20,21 @@ import {
   type MachineSpecification,
   type RegionState,
 } from "./awsState";
-import { type AwsChange, startAwsApi } from "./awsApi";
+import {
+  type AwsAnswer,
+  type AwsHandler,
+  type AwsRequest,
+  hasChanged,
+  startAwsApi,
+} from "./awsApi";
 import { ensureCertificateAuthority } from "./certificateAuthority";
 import { cleanUp } from "./cleanUp";
 import { log, messageOf, type RunningProcess, start } from "./commands";
 import { hostsFile, resolverArguments, shortestTtl } from "./dns";
 import { renderFirewall } from "./firewall";
+import { LifecycleManager } from "./lifecycleManager";
 import { Machine } from "./machine";
-import { startMoto } from "./moto";
+import { motoUrl, startMoto } from "./moto";
 import {
   addResolverAddress,
   applyFirewall,
@@ -37,6 +48,7 @@ import {
   router,
   startForward,
 } from "./network";
+import { Snapshots } from "./snapshots";
 import type { RegionStatus } from "./status";
 import { Volumes } from "./volumes";
 
@@ -51,6 +63,16 @@ class Region {
   private readonly aws = new AwsState();
   private readonly machines = new Map<string, Machine>();
   private readonly volumes = new Volumes((id) => this.machines.get(id)?.leader);
+  private readonly snapshots = new Snapshots(
+    new EC2Client({ region: awsRegion, endpoint: motoUrl, credentials: awsCredentials }),
+    this.volumes,
+    () => this.looked(),
+  );
+  private readonly lifecycleManager = new LifecycleManager(
+    // Its snapshots are made as everybody's are.
+    new EC2Client({ region: awsRegion, endpoint: awsApiUrl, credentials: awsCredentials }),
+    new IAMClient({ region: awsRegion, endpoint: motoUrl, credentials: awsCredentials }),
+  );
   private readonly forwards = new Map<string, { target: string; processes: RunningProcess[] }>();
   private readonly processes: RunningProcess[] = [];
   private servers: Server[] = [];
@@ -79,7 +101,7 @@ class Region {
     await ensureCertificateAuthority();
     // First, since its port belongs to one region at a time: another one's remains are left alone.
     try {
-      this.servers = await startAwsApi(this.files.apiSocket, (change) => this.follows(change));
+      this.servers = await startAwsApi(this.files.apiSocket, this.answer);
     } catch (error) {
       log(`The AWS API can't be served at ${awsApiUrl}: ${messageOf(error)}.`);
       process.exit(1);
@@ -144,6 +166,16 @@ class Region {
     }
   }
 
+  /** Makes snapshots at their times until the region is stopped. */
+  async keepSchedules(): Promise<void> {
+    while (!this.stopping) {
+      await sleep(1000);
+      await this.lifecycleManager.run(new Date()).catch((error: unknown) => {
+        log(messageOf(error));
+      });
+    }
+  }
+
   async stop(exitCode: number): Promise<void> {
     if (this.stopping) {
       return;
@@ -175,8 +207,20 @@ class Region {
     });
   }
 
+  /** Answers for the AWS API. */
+  private readonly answer: AwsHandler = async (request, askMoto) => {
+    if (request.service === "dlm") {
+      return this.lifecycleManager.answer(request);
+    }
+    const answer = await this.snapshots.answer(request, askMoto);
+    if (hasChanged(request, answer)) {
+      await this.follows(request, answer);
+    }
+    return answer;
+  };
+
   /** Follows one change of the AWS API before whoever made it gets an answer. */
-  private async follows({ service, action, form, answer }: AwsChange): Promise<void> {
+  private async follows({ service, action, form }: AwsRequest, answer: AwsAnswer): Promise<void> {
     if (service !== "ec2" && service !== "route53") {
       return;
     }
@@ -184,7 +228,9 @@ class Region {
     if (action === "RunInstances" && cores > 0) {
       // moto forgets this.
       const threads = Number(form.get("CpuOptions.ThreadsPerCore") ?? 1);
-      for (const [, id = ""] of answer.matchAll(/<instanceId>(.+?)<\/instanceId>/g)) {
+      for (const [, id = ""] of answer.body
+        .toString()
+        .matchAll(/<instanceId>(.+?)<\/instanceId>/g)) {
         this.aws.limitCores(id, cores * threads);
       }
     }
@@ -198,10 +244,17 @@ class Region {
   }
 
   private async off(ids: string[]): Promise<void> {
-    await new Promise<void>((resolve) => {
+    await this.looked();
+    await Promise.all(ids.flatMap((id) => this.machines.get(id)?.settled() ?? []));
+  }
+
+  /** Resolves when all is what EC2 says by now. */
+  private async looked(): Promise<void> {
+    const looked = new Promise<void>((resolve) => {
       this.waiting.push(resolve);
     });
-    await Promise.all(ids.flatMap((id) => this.machines.get(id)?.settled() ?? []));
+    this.look();
+    await looked;
   }
 
   private look(): void {
@@ -402,7 +455,7 @@ async function main(): Promise<void> {
   }
   try {
     await region.start();
-    await region.follow();
+    await Promise.all([region.follow(), region.keepSchedules()]);
   } catch (error) {
     log(messageOf(error));
     await region.stop(1);

@@ -3,14 +3,15 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   truncateSync,
 } from "node:fs";
-import { join } from "node:path";
-import { volumesFolder } from "../paths";
+import { basename, join } from "node:path";
+import { volumeCopyLock, volumesFolder } from "../paths";
 import type { VolumeSpecification } from "./awsState";
-import { log, messageOf, run } from "./commands";
+import { log, markerVariable, messageOf, run } from "./commands";
 
 /** A volume as it is now. */
 interface AttachedVolume {
@@ -33,6 +34,8 @@ export function deviceNames(volumeId: string, number: number): { device: string;
 /** EBS volumes as files of this computer, seen by machines through loop devices. */
 export class Volumes {
   private readonly attached = new Map<string, AttachedVolume>();
+  /** Files that are to be the volumes with these ids. */
+  private readonly restored = new Map<string, string>();
 
   /** @param leaderOf gives the process id of a machine's systemd, if it is on */
   constructor(private readonly leaderOf: (instanceId: string) => number | undefined) {}
@@ -64,6 +67,26 @@ export class Volumes {
     );
   }
 
+  /**
+   * Copies a volume as it is at one moment, as a machine would find it that crashed at that moment. A file
+   * system stands still meanwhile, and whoever writes to it waits.
+   *
+   * @param file gets the copy
+   */
+  async copy({ id, size }: VolumeSpecification, file: string): Promise<void> {
+    const source = this.restored.get(id) ?? join(volumesFolder, id);
+    if (existsSync(source)) {
+      await this.copyFile(id, source, file);
+    }
+    // One that no machine ever had has no file, and one that has grown only now may have a short one.
+    await run("truncate", ["--size", `>${size}`, file]);
+  }
+
+  /** Takes a file as what is on a volume that no machine has had. */
+  adopt(id: string, file: string): void {
+    this.restored.set(id, file);
+  }
+
   /** Takes all loop devices away; no machine may be on. */
   async close(): Promise<void> {
     for (const { loop } of this.attached.values()) {
@@ -79,8 +102,32 @@ export class Volumes {
     }
   }
 
+  private async copyFile(id: string, source: string, target: string): Promise<void> {
+    for (let tries = 0; tries < 5; tries += 1) {
+      const volume = this.attached.get(id);
+      const leader = volume && this.leaderOf(volume.instanceId);
+      const mount = volume && leader && mountPoint(leader, volume.loop);
+      const before = volume && writesTo(volume.loop);
+      const script = join(__dirname, "copy-volume.sh");
+      const files = [source, target, volumeCopyLock, ...(mount ? [mount] : [])];
+      // Without the region's mark, so that it can end its work when the region is killed.
+      await run("env", ["-u", markerVariable, script, ...files]);
+      if (mount || (volume && writesTo(volume.loop)) === before) {
+        return;
+      }
+    }
+    throw new Error(
+      `${id} has no file system that could stand still, and is written to all the time`,
+    );
+  }
+
   private async keep({ id, size, instanceId }: VolumeSpecification): Promise<void> {
     const file = join(volumesFolder, id);
+    const restored = this.restored.get(id);
+    if (restored !== undefined) {
+      renameSync(restored, file);
+      this.restored.delete(id);
+    }
     const grown = existsSync(file) && statSync(file).size < size;
     if (!existsSync(file) && instanceId !== undefined) {
       await run("truncate", ["--size", String(size), file]);
@@ -129,7 +176,7 @@ export class Volumes {
   private async detach(id: string, volume: AttachedVolume): Promise<void> {
     const leader = this.leaderOf(volume.instanceId);
     if (leader !== undefined && volume.leader === leader) {
-      if (isMounted(leader, volume.loop)) {
+      if (mountPoint(leader, volume.loop) !== undefined) {
         // On AWS it stays "busy" until the machine lets go of it.
         return;
       }
@@ -153,9 +200,22 @@ function deviceNumbers(device: string): { major: number; minor: number } {
   return { major: (rdev >> 8) & 0xfff, minor: (rdev & 0xff) | ((rdev >> 12) & 0xfff00) };
 }
 
-function isMounted(leader: number, loop: string): boolean {
+/** @returns where a machine has a device mounted, as this computer reaches it */
+function mountPoint(leader: number, loop: string): string | undefined {
   const { major, minor } = deviceNumbers(loop);
-  return readFileSync(`/proc/${leader}/mountinfo`, "utf8")
+  // https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html
+  const path = readFileSync(`/proc/${leader}/mountinfo`, "utf8")
     .split("\n")
-    .some((line) => line.split(" ")[2] === `${major}:${minor}`);
+    .map((line) => line.split(" "))
+    .find((fields) => fields[2] === `${major}:${minor}`)?.[4];
+  return (
+    path &&
+    `/proc/${leader}/root${path.replaceAll(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))}`
+  );
+}
+
+/** @returns how many writes a device has had: https://docs.kernel.org/block/stat.html */
+function writesTo(loop: string): number {
+  const file = join("/sys/block", basename(loop), "stat");
+  return Number(readFileSync(file, "utf8").trim().split(/\s+/)[4]);
 }

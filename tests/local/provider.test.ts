@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
+  CreateSnapshotCommand,
   CreateTagsCommand,
   DescribeInstancesCommand,
   DescribeSecurityGroupRulesCommand,
@@ -16,6 +17,7 @@ import { startProviders } from "../../local/provider/main";
 import { randomProvider } from "../../local/provider/random";
 import { tlsProvider } from "../../local/provider/tls";
 import { unknown, type Values } from "../../local/provider/values";
+import { type LifecycleFrontDoor, startLifecycleFrontDoor } from "./lifecycleFrontDoor";
 import { type MotoServer, startMotoServer } from "./motoServer";
 import { Engine, initFailed, type Made } from "./providerEngine";
 import { replacementTable } from "./replacementTable";
@@ -23,12 +25,12 @@ import { replacementTable } from "./replacementTable";
 const region = "eu-central-1";
 const folder = mkdtempSync(join(tmpdir(), "provider-"));
 const archive = "the application";
-const assumedByEc2 = JSON.stringify({
-  Version: "2012-10-17",
-  Statement: [
-    { Effect: "Allow", Principal: { Service: "ec2.amazonaws.com" }, Action: "sts:AssumeRole" },
-  ],
-});
+const assumedBy = (service: string): string =>
+  JSON.stringify({
+    Version: "2012-10-17",
+    Statement: [{ Effect: "Allow", Principal: { Service: service }, Action: "sts:AssumeRole" }],
+  });
+const assumedByEc2 = assumedBy("ec2.amazonaws.com");
 const allowing = (action: string): string =>
   JSON.stringify({
     Version: "2012-10-17",
@@ -372,6 +374,26 @@ const rows: Row[] = [
     change: () => ({ threshold: 1, tags: { Name: "alarm" } }),
   },
   {
+    type: role,
+    name: "lifecycle",
+    inputs: () => ({ assumeRolePolicy: assumedBy("dlm.amazonaws.com") }),
+  },
+  {
+    type: "aws:dlm/lifecyclePolicy:LifecyclePolicy",
+    inputs: (made) => ({
+      description: "daily snapshots",
+      executionRoleArn: made(role, "lifecycle").state["arn"],
+      policyDetails: lifecycle({ cronExpression: "cron(0 3 * * ? *)" }, 7),
+      tags: { Name: "backup" },
+    }),
+    change: () => ({
+      description: "snapshots twice a day",
+      policyDetails: lifecycle({ interval: 12, intervalUnit: "HOURS", times: "23:45" }, 14),
+      state: "DISABLED",
+      tags: { Name: "another" },
+    }),
+  },
+  {
     type: privateKey,
     inputs: () => ({ algorithm: "ECDSA", ecdsaCurve: "P256" }),
     local: true,
@@ -433,6 +455,22 @@ const rows: Row[] = [
   },
 ];
 
+function lifecycle(createRule: Values, count: number): Values {
+  return {
+    resourceTypes: ["VOLUME"],
+    targetTags: { backup: "daily" },
+    schedules: [
+      {
+        name: "daily",
+        copyTags: true,
+        tagsToAdd: { madeBy: "schedule" },
+        createRule,
+        retainRule: { count },
+      },
+    ],
+  };
+}
+
 const definitions = [
   ...awsProvider(folder).resources,
   ...tlsProvider.resources,
@@ -449,6 +487,7 @@ function asset(name: string, content: string): Values {
 }
 
 let moto: MotoServer;
+let frontDoor: LifecycleFrontDoor;
 let providers: Awaited<ReturnType<typeof startProviders>>;
 let engines: Record<string, Engine>;
 let ec2: EC2Client;
@@ -476,7 +515,10 @@ const configuration = (): Values => ({
   ignoreTags: JSON.stringify({ keys: ["ready"] }),
   endpoints: JSON.stringify([
     Object.fromEntries(
-      ["ec2", "iam", "ssm", "s3", "route53", "cloudwatch", "sts"].map((name) => [name, moto.url]),
+      ["ec2", "iam", "ssm", "s3", "route53", "cloudwatch", "dlm", "sts"].map((name) => [
+        name,
+        frontDoor.url,
+      ]),
     ),
   ]),
 });
@@ -487,6 +529,7 @@ beforeAll(async () => {
     image("debian-12-amd64-20250814-2", "2025-08-14T00:00:00.000Z"),
     image("debian-11-amd64-20250901-3", "2025-09-01T00:00:00.000Z"),
   ]);
+  frontDoor = await startLifecycleFrontDoor(moto.url);
   providers = await startProviders({ aws: 0, tls: 0, random: 0 }, { directory: folder });
   engines = {
     aws: new Engine(providers.ports.aws),
@@ -508,6 +551,7 @@ afterAll(async () => {
   await providers.stop();
   ec2.destroy();
   ssm.destroy();
+  frontDoor.stop();
   await moto.stop();
   rmSync(folder, { recursive: true });
 });
@@ -750,7 +794,7 @@ describe("what is unknown is an error that names it", () => {
     ]);
     await expect(
       engine.configure({ ...configuration(), endpoints: JSON.stringify([{ ec2: moto.url }]) }),
-    ).rejects.toThrow(/needs aws:endpoints of iam, ssm, s3, route53, cloudwatch, sts/);
+    ).rejects.toThrow(/needs aws:endpoints of iam, ssm, s3, route53, cloudwatch, dlm, sts/);
     engine.close();
   });
 });
@@ -943,6 +987,18 @@ describe("machines behave as on EC2", () => {
     }
   });
 
+  test("a volume is made of a snapshot, with its size if no other is given", async () => {
+    const disk = await create(volume, { availabilityZone: "eu-central-1a", size: 4 });
+    const { SnapshotId } = await ec2.send(new CreateSnapshotCommand({ VolumeId: disk.id }));
+    const inputs = { availabilityZone: "eu-central-1a", snapshotId: SnapshotId };
+    const restored = await create(volume, inputs);
+    expect(restored.state).toMatchObject({ snapshotId: SnapshotId, size: 4 });
+    const diffOf = (news: Values): ReturnType<Engine["diff"]> =>
+      engineOf("aws:").diff(restored, { ...inputs, ...news });
+    expect((await diffOf({ snapshotId: "snap-another" })).replaces).toEqual(["snapshotId"]);
+    expect((await diffOf({ snapshotId: undefined })).changes).toEqual([]);
+  });
+
   test("a machine that is gone is found to be gone", async () => {
     const one = await machine();
     await ec2.send(new TerminateInstancesCommand({ InstanceIds: [one.id] }));
@@ -1072,6 +1128,16 @@ describe("functions", () => {
     expect(some.secrets).toEqual(["values"]);
     const deep = await invoke(token, { path: "/read", recursive: true });
     expect(deep.result["names"]).toHaveLength(3);
+    const encrypted = await invoke(token, { path: "/read", withDecryption: false });
+    expect(encrypted.result["values"]).not.toContain("value of /read/one");
+    const none = await invoke(token, { path: "/unread", recursive: true });
+    expect(none.result).toMatchObject({
+      id: "/unread",
+      arns: [],
+      names: [],
+      types: [],
+      values: [],
+    });
     await expect(invoke("aws:ssm/getParameter:getParameter", { name: "/none" })).rejects.toThrow(
       /ParameterNotFound/,
     );

@@ -11,18 +11,22 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { CreateLifecyclePolicyCommand, DLMClient } from "@aws-sdk/client-dlm";
 import {
   AllocateAddressCommand,
   AssociateAddressCommand,
   AttachVolumeCommand,
   AuthorizeSecurityGroupIngressCommand,
   CreateSecurityGroupCommand,
+  CreateSnapshotCommand,
   CreateSubnetCommand,
   CreateVolumeCommand,
   CreateVpcCommand,
+  DeleteSnapshotCommand,
   DeleteVolumeCommand,
   DescribeImagesCommand,
   DescribeInstancesCommand,
+  DescribeSnapshotsCommand,
   DetachVolumeCommand,
   EC2Client,
   ModifyVolumeCommand,
@@ -61,6 +65,7 @@ jest.setTimeout(120_000);
 
 const folder = mkdtempSync(join(tmpdir(), "region-test-"));
 const client = { region: awsRegion, endpoint: awsApiUrl, credentials: awsCredentials };
+const dlm = new DLMClient(client);
 const ec2 = new EC2Client(client);
 const iam = new IAMClient(client);
 const route53 = new Route53Client(client);
@@ -192,6 +197,25 @@ async function moveAddress(instanceId: string): Promise<void> {
       AllowReassociation: true,
     }),
   );
+}
+
+/** Attaches a volume, whose device it returns, as the first one of a machine. */
+async function attach(name: string, VolumeId = ""): Promise<string> {
+  const InstanceId = machine(name).instanceId;
+  await ec2.send(new AttachVolumeCommand({ VolumeId, InstanceId, Device: "/dev/sdf" }));
+  const device = `/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_${VolumeId.replace("-", "")}`;
+  await eventually(() => inMachine(name, `test -b ${device}`));
+  return device;
+}
+
+/** Takes a volume out of a machine, and out of the world. */
+async function remove(name: string, VolumeId = ""): Promise<void> {
+  inMachine(name, "umount /mnt");
+  await ec2.send(new DetachVolumeCommand({ VolumeId, InstanceId: machine(name).instanceId }));
+  await eventually(() => {
+    expect(inMachine(name, "ls /dev")).not.toContain("nvme1n1");
+  });
+  await ec2.send(new DeleteVolumeCommand({ VolumeId }));
 }
 
 beforeAll(async () => {
@@ -332,6 +356,91 @@ test("a volume grows, stays while it is mounted, and outlives a restart of its m
   });
 });
 
+test("a snapshot's data comes back on a larger volume of another machine", async () => {
+  const AvailabilityZone = "eu-central-1a";
+  const { VolumeId } = await ec2.send(new CreateVolumeCommand({ Size: 1, AvailabilityZone }));
+  const device = await attach("two", VolumeId);
+  // What is on no disk yet but in the machine's memory is in the snapshot too.
+  inMachine("two", `mkfs.xfs -q ${device} && mount ${device} /mnt && echo precious > /mnt/file`);
+  const { SnapshotId } = await ec2.send(new CreateSnapshotCommand({ VolumeId }));
+  inMachine("two", "timeout 10 sh -c 'echo later > /mnt/file; sync /mnt/file'");
+  const restored = await ec2.send(
+    new CreateVolumeCommand({ SnapshotId, Size: 2, AvailabilityZone }),
+  );
+  await ec2.send(new DeleteSnapshotCommand({ SnapshotId }));
+  expect(readdirSync(join(folder, "region", "snapshots"))).toEqual([]);
+  // The file system that it is a copy of is still in use, as on another computer.
+  const another = await attach("one", restored.VolumeId);
+  inMachine("one", `mount -t xfs -o noatime ${another} /mnt && xfs_growfs -d /mnt`);
+  expect(inMachine("one", "cat /mnt/file")).toBe("precious");
+  expect(
+    Number(inMachine("one", "df --output=size -BM /mnt | tail -n 1 | tr -d M")),
+  ).toBeGreaterThan(1900);
+  expect(inMachine("two", "cat /mnt/file")).toBe("later");
+  await remove("one", restored.VolumeId);
+  await remove("two", VolumeId);
+});
+
+test("a lifecycle policy makes a snapshot of a machine's volume at its time", async () => {
+  const AvailabilityZone = "eu-central-1a";
+  const tags = [{ Key: "backup", Value: "daily" }];
+  const { VolumeId = "" } = await ec2.send(
+    new CreateVolumeCommand({
+      Size: 1,
+      AvailabilityZone,
+      TagSpecifications: [{ ResourceType: "volume", Tags: tags }],
+    }),
+  );
+  const device = await attach("two", VolumeId);
+  inMachine("two", `mkfs.xfs -q ${device} && mount ${device} /mnt && echo precious > /mnt/file`);
+  const lifecycle = { RoleName: "lifecycle" };
+  const trust = {
+    Effect: "Allow",
+    Action: "sts:AssumeRole",
+    Principal: { Service: "dlm.amazonaws.com" },
+  };
+  const { Role } = await iam.send(
+    new CreateRoleCommand({
+      ...lifecycle,
+      AssumeRolePolicyDocument: JSON.stringify({ Version: "2012-10-17", Statement: [trust] }),
+    }),
+  );
+  // The next minute that does not begin at once.
+  const time = new Date(Date.now() + 65_000);
+  await dlm.send(
+    new CreateLifecyclePolicyCommand({
+      Description: "backups",
+      ExecutionRoleArn: Role?.Arn,
+      State: "ENABLED",
+      PolicyDetails: {
+        ResourceTypes: ["VOLUME"],
+        TargetTags: tags,
+        Schedules: [
+          {
+            Name: "daily",
+            CreateRule: {
+              CronExpression: `cron(${time.getUTCMinutes()} ${time.getUTCHours()} * * ? *)`,
+            },
+            RetainRule: { Count: 1 },
+          },
+        ],
+      },
+    }),
+  );
+  const SnapshotId = await eventually(async () => {
+    const Filters = [{ Name: "volume-id", Values: [VolumeId] }];
+    const { Snapshots } = await ec2.send(new DescribeSnapshotsCommand({ Filters }));
+    expect(Snapshots).toEqual([expect.objectContaining({ State: "completed" })]);
+    return Snapshots?.[0]?.SnapshotId;
+  }, 80);
+  const restored = await ec2.send(new CreateVolumeCommand({ SnapshotId, AvailabilityZone }));
+  const another = await attach("one", restored.VolumeId);
+  inMachine("one", `mount ${another} /mnt`);
+  expect(inMachine("one", "cat /mnt/file")).toBe("precious");
+  await remove("one", restored.VolumeId);
+  await remove("two", VolumeId);
+}, 180_000);
+
 test("a machine that is stopped ends its services first, and starts again as it was", async () => {
   const InstanceIds = [machine("two").instanceId];
   await pointName("10.60.0.77");
@@ -386,7 +495,9 @@ test("what a killed region leaves behind is removed by the next one's start", as
   region = startRegion();
   await eventually(() => readFileSync(join(folder, "region", "ready")));
   expect(readdirSync("/run/netns").filter((name) => name.startsWith("meteor-i-"))).toEqual([]);
-  expect(existsSync(join(folder, "region", "machines"))).toBe(false);
+  for (const gone of ["machines", "snapshots"]) {
+    expect(existsSync(join(folder, "region", gone))).toBe(false);
+  }
   expect(readFileSync("/proc/self/mounts", "utf8")).not.toContain(folder);
   expect(readdirSync("/run/systemd/nspawn", { recursive: true }).sort()).toEqual([
     "locks",

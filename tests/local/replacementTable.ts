@@ -12,6 +12,12 @@ interface Change {
 const of = (...properties: (string | Change)[]): Change[] =>
   properties.map((property) => (typeof property === "string" ? { property } : property));
 
+/** Details of a lifecycle policy. */
+function daily(changed: Values): Values {
+  const createRule = { cronExpression: "cron(0 3 * * ? *)" };
+  return { schedules: [{ name: "daily", createRule, retainRule: { count: 7 }, ...changed }] };
+}
+
 /**
  * What the real provider does when a property changes, as the Terraform AWS provider 5.100 plans it.
  */
@@ -207,6 +213,20 @@ export const replacementTable: Record<string, { replaces: Change[]; inPlace: Cha
       "alarmActions",
       "okActions",
       "insufficientDataActions",
+    ),
+  },
+  "aws:dlm/lifecyclePolicy:LifecyclePolicy": {
+    replaces: of({ property: "policyDetails", old: daily({ copyTags: true }), now: daily({}) }),
+    inPlace: of(
+      "description",
+      "executionRoleArn",
+      "state",
+      ...[
+        { name: "another" },
+        { tagsToAdd: { madeBy: "schedule" } },
+        { createRule: { cronExpression: "cron(0 4 * * ? *)" } },
+        { retainRule: { count: 3 } },
+      ].map((changed) => ({ property: "policyDetails", old: daily({}), now: daily(changed) })),
     ),
   },
   "tls:index/privateKey:PrivateKey": {

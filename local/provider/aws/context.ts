@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { CloudWatchClient } from "@aws-sdk/client-cloudwatch";
+import { DLMClient } from "@aws-sdk/client-dlm";
 import {
   CreateTagsCommand,
   DeleteTagsCommand,
@@ -24,6 +25,7 @@ export interface AwsContext {
   s3: S3Client;
   route53: Route53Client;
   cloudwatch: CloudWatchClient;
+  dlm: DLMClient;
   sts: STSClient;
   region: string;
   accountId: string;
@@ -50,7 +52,7 @@ export const configuration: Record<string, { noEffect?: string }> = {
   },
 };
 
-const services = ["ec2", "iam", "ssm", "s3", "route53", "cloudwatch", "sts"] as const;
+const services = ["ec2", "iam", "ssm", "s3", "route53", "cloudwatch", "dlm", "sts"] as const;
 
 interface Configuration {
   region?: string;
@@ -100,6 +102,7 @@ export async function configure(values: Values, directory: string): Promise<AwsC
     s3: new S3Client({ ...of("s3"), forcePathStyle: String(rest.s3UsePathStyle) === "true" }),
     route53: new Route53Client(of("route53")),
     cloudwatch: new CloudWatchClient(of("cloudwatch")),
+    dlm: new DLMClient(of("dlm")),
     sts,
     region,
     accountId: Account ?? "",

@@ -1,6 +1,7 @@
 import type { Provider } from "../definition";
 import { cloudwatchResources } from "./cloudwatch";
 import { type AwsContext, configuration, configure } from "./context";
+import { dlmResources } from "./dlm";
 import { ec2Instance } from "./ec2Instance";
 import { ec2Network } from "./ec2Network";
 import { functions } from "./functions";
@@ -29,6 +30,7 @@ export function awsProvider(directory: string): Provider<AwsContext> {
       ...s3Resources,
       ...route53Resources,
       ...cloudwatchResources,
+      ...dlmResources,
     ],
     functions,
   };
