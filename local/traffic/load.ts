@@ -397,6 +397,10 @@ async function serve(args: LoadArgs): Promise<void> {
 }
 
 if (require.main === module && process.send !== undefined) {
+  // Whoever asked for the visitors was killed.
+  process.once("disconnect", () => {
+    process.exit(1);
+  });
   process.once("message", (args: LoadArgs) => {
     serve(args).catch((error: unknown) => {
       console.error((error as Error).stack);
