@@ -412,25 +412,22 @@ function readSnapshot(reader: Reader): string | undefined {
     reader.problem(
       "mongoSnapshot",
       given,
-      "it must be a snapshot's id, such as snap-0123456789abcdef0; npm run backup -- list shows them",
+      "it must be a snapshot's id, such as snap-0123456789abcdef0; npm run backup -- --stack NAME --list shows them",
     );
   }
   return given === "" ? undefined : given;
 }
 
-/** Its own defaults, as a user may set one of the two alone. */
+/** Those of Pulumi.yaml, as a user may set one of the two alone. */
 const defaultBackups = { schedule: "cron(0 3 * * ? *)", keep: 7 };
 
 function readBackups(reader: Reader): { schedule: string; keep: number } | undefined {
   const given = reader.json("backups") ?? {};
-  if (given === false) {
-    return undefined;
-  }
   const allowed =
-    "it must be false, or schedule and keep, such as {schedule: cron(0 3 * * ? *), keep: 7}";
+    "it must be schedule and keep, such as {schedule: cron(0 3 * * ? *), keep: 7}, with keep 0 for none";
   if (typeof given !== "object" || Array.isArray(given)) {
     reader.problem("backups", reader.text("backups"), allowed);
-    return defaultBackups;
+    return undefined;
   }
   const { schedule, keep, ...others } = { ...defaultBackups, ...given } as Record<string, unknown>;
   // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/dlm-elements.html
@@ -441,13 +438,13 @@ function readBackups(reader: Reader): { schedule: string; keep: number } | undef
       "it must be six fields in UTC: cron(MINUTE HOUR DAY MONTH WEEKDAY YEAR), such as cron(0 3 * * ? *)",
     );
   }
-  if (!Number.isInteger(Number(keep)) || Number(keep) < 1 || Number(keep) > 1000) {
-    reader.problem("backups", `keep ${String(keep)}`, "it must be a whole number from 1 to 1000");
+  if (!Number.isInteger(Number(keep)) || Number(keep) < 0 || Number(keep) > 1000) {
+    reader.problem("backups", `keep ${String(keep)}`, "it must be a whole number from 0 to 1000");
   }
   for (const other of Object.keys(others)) {
     reader.problem("backups", other, allowed);
   }
-  return { schedule: String(schedule), keep: Number(keep) };
+  return Number(keep) === 0 ? undefined : { schedule: String(schedule), keep: Number(keep) };
 }
 
 /** A zone for each member, the first in Meteor's own. */

@@ -82,12 +82,8 @@ test.each<[string, Record<string, unknown>, RegExp]>([
   ["mongoSnapshot", { mongoSnapshot: "latest" }, /mongoSnapshot is latest; .*snap-0123/],
   ["backups", { backups: "daily" }, /backups/],
   ["backups", { backups: { schedule: "daily" } }, /backups is schedule daily; .*six fields/],
-  ["backups", { backups: { keep: 0 } }, /backups is keep 0; .*from 1 to 1000/],
-  [
-    "backups",
-    { backups: { retain: 3 } },
-    /backups is retain; it must be false, or schedule and keep/,
-  ],
+  ["backups", { backups: { keep: 1001 } }, /backups is keep 1001; .*from 0 to 1000/],
+  ["backups", { backups: { retain: 3 } }, /backups is retain; it must be schedule and keep/],
   ["mongoZones", { mongoZones: "eu-central-1b" }, /mongoZones is not valid; it must be JSON/],
   [
     "mongoZones",
