@@ -127,6 +127,7 @@ export = async (): Promise<Record<string, unknown>> => {
     readyTimeoutSeconds: config.readyTimeout,
     minReadySeconds: config.minReadySeconds,
     drainTimeoutSeconds: config.drainTimeout,
+    dataVolume: mongo?.volumeIds[0],
     dependsOn: [...reachable, ...secrets.parameters, ...(mongo?.gates ?? [])],
   });
 

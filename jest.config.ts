@@ -7,7 +7,7 @@ const config: Config = {
   // The first import of the AWS package takes seconds.
   testTimeout: 60_000,
   // Tests that need the local region have a command of their own.
-  testPathIgnorePatterns: ["/node_modules/", "<rootDir>/tests/local/"],
+  testPathIgnorePatterns: ["/node_modules/", "<rootDir>/tests/local/", "<rootDir>/tests/mongodb/"],
   modulePathIgnorePatterns: ["<rootDir>/local/app/build"],
 };
 

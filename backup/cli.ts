@@ -1,4 +1,8 @@
 import { spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createInterface } from "node:readline/promises";
 import { EC2Client, type Snapshot } from "@aws-sdk/client-ec2";
 import { Command } from "commander";
@@ -32,7 +36,12 @@ function open(stack: string): Target {
     ...(accessKeyId !== undefined &&
       secretAccessKey !== undefined && { credentials: { accessKeyId, secretAccessKey } }),
   });
-  return { stack, prefix: `meteor-scale-${stack.split("/").at(-1) ?? ""}`, client };
+  return { stack, prefix: `meteor-scale-${nameOfStack(stack)}`, client };
+}
+
+/** Without the organization and the project, which Pulumi's service puts before it. */
+function nameOfStack(stack: string): string {
+  return stack.split("/").at(-1) ?? "";
 }
 
 function pulumi(
@@ -65,7 +74,11 @@ async function confirmed(target: Target, snapshot: Snapshot): Promise<boolean> {
       "What is there now is kept in new snapshots first. The application has no database meanwhile.",
   );
   const reader = createInterface({ input: process.stdin, output: process.stdout });
-  const answer = await reader.question(`Type the stack's name to go on: `);
+  const answer = await Promise.race([
+    reader.question(`Type the stack's name to go on: `),
+    // The end of what is typed.
+    once(reader, "close").then(() => ""),
+  ]);
   reader.close();
   return answer.trim() === target.stack;
 }
@@ -107,18 +120,36 @@ async function restore(
       throw error;
     },
   );
-  await removeMembers(client, prefix, volumesNow);
-  for (const args of [
-    ["config", "set", "mongoSnapshot", id],
-    ["up", "--refresh", ...(yes === true ? ["--yes"] : [])],
-  ]) {
-    const { status } = pulumi(stack, args, "inherit");
-    if (status !== 0) {
+  const folder = mkdtempSync(join(tmpdir(), "meteor-scale-restore-"));
+  try {
+    const file = configWithSnapshot(target, id, folder);
+    await removeMembers(client, prefix, volumesNow);
+    const args = ["up", "--refresh", "--config-file", file, ...(yes === true ? ["--yes"] : [])];
+    if (pulumi(stack, args, "inherit").status !== 0) {
       throw new UserError(
-        `pulumi ${args.join(" ")} failed. The machines and volumes of MongoDB are gone, their data is in snapshots: run this command again.`,
+        "The update failed. The machines and volumes of MongoDB are gone, their data is in snapshots: run this command again.",
       );
     }
+  } finally {
+    rmSync(folder, { recursive: true });
   }
+}
+
+/** A copy of the stack's config: in its own, the snapshot would be what a volume begins with that is lost later. */
+function configWithSnapshot({ stack }: Target, snapshot: string, folder: string): string {
+  const name = `Pulumi.${nameOfStack(stack)}.yaml`;
+  const file = join(folder, name);
+  try {
+    copyFileSync(name, file);
+  } catch (error) {
+    throw new UserError(`${name} can't be read: ${(error as Error).message}`);
+  }
+  const args = ["config", "set", "mongoSnapshot", snapshot, "--config-file", file];
+  const { status, stderr } = pulumi(stack, args, "pipe");
+  if (status !== 0) {
+    throw new UserError(stderr.trim());
+  }
+  return file;
 }
 
 const command = new Command("npm run");

@@ -91,7 +91,7 @@ export async function snapshotAll(
 export async function removeMembers(
   client: EC2Client,
   prefix: string,
-  saved: Snapshot[],
+  saved: Pick<Snapshot, "VolumeId">[],
 ): Promise<void> {
   const volumes = await dataVolumes(client, prefix);
   for (const volume of volumes) {

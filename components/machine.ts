@@ -52,6 +52,9 @@ export interface MachineArgs {
   dependsOn: pulumi.Resource[];
 }
 
+/** A volume's id of full length, for `contentsForSize`. */
+export const volumeIdForSize = "vol-0123456789abcdef0";
+
 /** Debian's own account, which publishes its images: https://wiki.debian.org/Cloud/AmazonEC2Image/Bookworm */
 const debianAccount = "136693071363";
 

@@ -4,7 +4,7 @@ import * as random from "@pulumi/random";
 import type { MachineContents } from "../userdata/cloudConfig";
 import { meteorMachine } from "../userdata/meteor/meteorMachine";
 import type { BundleLocation } from "./bundle";
-import { type InstanceType, Machine, type MachineDefaults } from "./machine";
+import { type InstanceType, Machine, type MachineDefaults, volumeIdForSize } from "./machine";
 import { zoneName } from "./network";
 import { ReadinessGate } from "./readinessGate";
 import type { Secrets } from "./secrets";
@@ -26,6 +26,8 @@ export interface MeteorPoolArgs {
   instanceType: InstanceType;
   bundle: BundleLocation;
   rootUrl: string;
+  /** Id of the volume with the database, where the stack has one: hosts remember what was in another. */
+  dataVolume: pulumi.Input<string> | undefined;
   /** MONGO_URL, METEOR_SETTINGS and all other secret environment variables, at one SSM path. */
   secrets: Secrets;
   subnetId: pulumi.Input<string>;
@@ -99,7 +101,7 @@ export class MeteorPool extends pulumi.ComponentResource {
     args: MeteorPoolArgs,
   ): Machine {
     const { bundle } = args;
-    const contents = (address: string, digest: string): MachineContents =>
+    const contents = (address: string, digest: string, dataVolume?: string): MachineContents =>
       meteorMachine({
         bundle: address,
         bundleSha256: bundle.sha256,
@@ -110,6 +112,7 @@ export class MeteorPool extends pulumi.ComponentResource {
         minReadySeconds: args.minReadySeconds,
         drainTimeoutSeconds: args.drainTimeoutSeconds,
         secretsDigest: digest,
+        dataVolume,
       });
     return new Machine(
       name,
@@ -126,9 +129,13 @@ export class MeteorPool extends pulumi.ComponentResource {
             ? []
             : [{ actions: ["s3:GetObject"], resources: [bundle.objectArn] }],
         contents: pulumi
-          .all([bundle.address, secretsDigest])
-          .apply(([address, digest]) => contents(address, digest)),
-        contentsForSize: contents("s3://".padEnd(200, "x"), args.secrets.longestDigest),
+          .all([bundle.address, secretsDigest, args.dataVolume])
+          .apply(([address, digest, dataVolume]) => contents(address, digest, dataVolume)),
+        contentsForSize: contents(
+          "s3://".padEnd(200, "x"),
+          args.secrets.longestDigest,
+          volumeIdForSize,
+        ),
         dependsOn: args.dependsOn,
       },
       { parent: this },

@@ -3,7 +3,7 @@ import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
 import type { MachineContents } from "../userdata/cloudConfig";
 import { mongoMachine } from "../userdata/mongo/mongoMachine";
-import { type InstanceType, Machine, type MachineDefaults } from "./machine";
+import { type InstanceType, Machine, type MachineDefaults, volumeIdForSize } from "./machine";
 import { zoneName } from "./network";
 import { ReadinessGate } from "./readinessGate";
 import { Secrets } from "./secrets";
@@ -63,6 +63,8 @@ export class MongoReplicaSet extends pulumi.ComponentResource {
   readonly members: string[];
   /** What hosts wait for. */
   readonly gates: pulumi.Resource[];
+  /** Ids of the data volumes, the first member's first. */
+  readonly volumeIds: pulumi.Output<string>[] = [];
 
   constructor(name: string, args: MongoReplicaSetArgs, options?: pulumi.ComponentResourceOptions) {
     super("meteor-scale:mongo:MongoReplicaSet", name, {}, options);
@@ -143,6 +145,7 @@ export class MongoReplicaSet extends pulumi.ComponentResource {
         ignoreChanges: ["snapshotId"],
       },
     );
+    this.volumeIds.unshift(volume.id);
     const gateOf = (member: string): string => `${args.parameterPath}/gates/${member}`;
     const gates = machineNames.map(gateOf);
     const contents = (dataVolume: string): MachineContents =>
@@ -173,7 +176,7 @@ export class MongoReplicaSet extends pulumi.ComponentResource {
           },
         ],
         contents: volume.id.apply(contents),
-        contentsForSize: contents("vol-0123456789abcdef0"),
+        contentsForSize: contents(volumeIdForSize),
         // The volume can be attached to one machine at a time.
         deleteBeforeReplace: true,
         // The members before it are whole: one at a time is away.

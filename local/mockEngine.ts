@@ -62,8 +62,16 @@ export interface RegisteredResource {
   type: string;
   name: string;
   inputs: Record<string, unknown>;
+  options: RegisteredOptions;
+}
+
+/** How the engine is told to treat a resource. */
+export interface RegisteredOptions {
   /** Names of the resources that must be there first. */
   dependsOn: string[];
+  protect: boolean;
+  /** Inputs whose changes mean nothing. */
+  ignoreChanges: string[];
 }
 
 export interface MockRun {
@@ -74,9 +82,9 @@ export interface MockRun {
 /** Runs the whole program without an engine, a provider or an account; strict in what it answers. */
 export async function runProgram(stack: string, config: Record<string, string>): Promise<MockRun> {
   const resources: RegisteredResource[] = [];
-  const dependencies = new Map<string, string[]>();
+  const options = new Map<string, RegisteredOptions>();
   pulumi.runtime.setAllConfig(config, secretKeys.map(qualified));
-  completeMonitor(await mockMonitor(stack, resources, dependencies), dependencies);
+  completeMonitor(await mockMonitor(stack, resources, options), options);
   const program = await import("../index");
   const registered = await program.default();
   // Waits for what is still on its way.
@@ -91,16 +99,16 @@ export async function runProgram(stack: string, config: Record<string, string>):
  * A monitor that answers as if every resource of the stack were there.
  *
  * @param resources gets what the program registers
- * @param dependencies what is known of each resource's own, if it is to be told too
+ * @param options what is known of each resource's own, if it is to be told too
  */
 export async function mockMonitor(
   stack: string,
   resources: RegisteredResource[],
-  dependencies = new Map<string, string[]>(),
+  options = new Map<string, RegisteredOptions>(),
 ): Promise<MockMonitor> {
   await pulumi.runtime.setMocks(
     {
-      newResource: (args) => newResource(args, resources, dependencies),
+      newResource: (args) => newResource(args, resources, options),
       call: answer,
     },
     "meteor-scale",
@@ -110,10 +118,10 @@ export async function mockMonitor(
 }
 
 /**
- * Mocks know no hooks, for what a hook does is tested by itself; and are not told of dependencies, which
+ * Mocks know no hooks, for what a hook does is tested by itself; and are not told of options, which
  * are written down here.
  */
-function completeMonitor(monitor: MockMonitor, dependencies: Map<string, string[]>): void {
+function completeMonitor(monitor: MockMonitor, options: Map<string, RegisteredOptions>): void {
   const register = monitor.registerResource.bind(monitor) as (
     request: RegisterResourceRequest,
     callback: unknown,
@@ -126,10 +134,13 @@ function completeMonitor(monitor: MockMonitor, dependencies: Map<string, string[
       callback(null, {});
     },
     registerResource: (request: RegisterResourceRequest, callback: unknown): Promise<void> => {
-      dependencies.set(
-        `${request.getType()} ${request.getName()}`,
-        request.getDependenciesList().map((urn) => urn.slice(urn.lastIndexOf("::") + 2)),
-      );
+      options.set(`${request.getType()} ${request.getName()}`, {
+        dependsOn: request
+          .getDependenciesList()
+          .map((urn) => urn.slice(urn.lastIndexOf("::") + 2)),
+        protect: request.getProtect(),
+        ignoreChanges: request.getIgnorechangesList(),
+      });
       return register(request, callback);
     },
   });
@@ -138,14 +149,22 @@ function completeMonitor(monitor: MockMonitor, dependencies: Map<string, string[
 function newResource(
   args: MockResourceArgs,
   resources: RegisteredResource[],
-  dependencies: Map<string, string[]>,
+  options: Map<string, RegisteredOptions>,
 ): MockResourceResult {
   const inputs = args.inputs as Record<string, unknown>;
   if (resources.some(({ type, name }) => type === args.type && name === args.name)) {
     throw new Error(`two resources of type ${args.type} are named ${args.name}`);
   }
-  const dependsOn = dependencies.get(`${args.type} ${args.name}`) ?? [];
-  resources.push({ type: args.type, name: args.name, inputs: revealed(inputs), dependsOn });
+  resources.push({
+    type: args.type,
+    name: args.name,
+    inputs: revealed(inputs),
+    options: options.get(`${args.type} ${args.name}`) ?? {
+      dependsOn: [],
+      protect: false,
+      ignoreChanges: [],
+    },
+  });
   return { id: `${args.name}-id`, state: { ...inputs, ...computed(args) } };
 }
 

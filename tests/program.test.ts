@@ -6,7 +6,9 @@ import {
   runProgram,
   withDefaults,
 } from "../local/mockEngine";
+import { type ConfigKey, configKeys } from "../components/config";
 import { checkRunningSet } from "../components/mongoReplicaSet";
+import { makeCertificate } from "./certificate";
 import { sampleBundle } from "./sampleBundle";
 
 const bundle = sampleBundle();
@@ -155,12 +157,12 @@ describe("a NAT instance", () => {
         destinationCidrBlock: "0.0.0.0/0",
         networkInterfaceId: "eni-nat-instance",
       },
-      dependsOn: expect.arrayContaining(["nat-gate-live"]) as unknown,
+      options: { dependsOn: expect.arrayContaining(["nat-gate-live"]) as unknown },
     });
     for (const name of ["mongo-member1-instance", "meteor-host1-instance", "balancer-instance"]) {
-      expect(named(name)?.dependsOn).toContain("network-private-route");
+      expect(named(name)?.options.dependsOn).toContain("network-private-route");
     }
-    const own = named("nat-instance")?.dependsOn;
+    const own = named("nat-instance")?.options.dependsOn;
     expect(own).toEqual(
       expect.arrayContaining(["network-public-route", "firewall-nat-out-anywhere-0.0.0.0/0"]),
     );
@@ -293,8 +295,8 @@ describe("a replica set of three members", () => {
   test("changes one member at a time, the one in Meteor's zone last, and hosts wait for all", async () => {
     const { resources } = await run(three);
     const waits = (name: string): string[] =>
-      (resources.find((resource) => resource.name === name)?.dependsOn ?? []).filter((one) =>
-        /^mongo-.*-gate-live$/.test(one),
+      (resources.find((resource) => resource.name === name)?.options.dependsOn ?? []).filter(
+        (one) => /^mongo-.*-gate-live$/.test(one),
       );
     const gate = (number: number): string => `mongo-member${number}-gate-live`;
     expect(waits("mongo-member3-instance")).toEqual([]);
@@ -369,6 +371,72 @@ describe("a replica set that runs", () => {
       checkRunningSet(running, places);
     }).toThrow(reason);
   });
+});
+
+describe("a data volume", () => {
+  const external = {
+    mongoUrl: "mongodb://secret-db.example.com/app",
+    mongoOplogUrl: "mongodb://secret-db.example.com/local",
+  };
+  const certificate = { tls: "pem", ...makeCertificate() };
+  /** Another value of each key than the default, or than that of this file's stack. */
+  const others: Record<ConfigKey, Record<string, unknown>> = {
+    bundle: { bundle: "https://example.com/a.tar.gz", bundleSha256: "0".repeat(64) },
+    bundleSha256: { bundle: "https://example.com/a.tar.gz", bundleSha256: "1".repeat(64) },
+    rootUrl: { rootUrl: "https://www.example.com" },
+    hostCount: { hostCount: 2 },
+    maxHosts: { maxHosts: 12 },
+    hostInstanceType: { hostInstanceType: "m7a.medium" },
+    mongoMembers: { mongoMembers: 3 },
+    mongoZones: { mongoMembers: 3, mongoZones: ["eu-central-1a", "eu-central-1b"] },
+    mongoInstanceType: { mongoInstanceType: "r7a.medium" },
+    mongoVolumeSize: { mongoVolumeSize: 100 },
+    mongoAccessControl: { mongoAccessControl: "firewall" },
+    mongoPasswordVersion: { mongoPasswordVersion: 2 },
+    mongoSnapshot: { mongoSnapshot: "snap-0123456789abcdef0" },
+    backups: { backups: { keep: 0 } },
+    mongoUrl: external,
+    mongoOplogUrl: external,
+    balancerInstanceType: { balancerInstanceType: "m7a.medium" },
+    studInstall: { studInstall: "package" },
+    tls: certificate,
+    certificatePem: certificate,
+    privateKeyPem: certificate,
+    meteorSettings: { meteorSettings: '{"a": 1}' },
+    mailUrl: { mailUrl: "smtps://secret-user:secret-word@mail.example.com" },
+    env: { env: { A: "b" } },
+    vpcCidr: { vpcCidr: "10.30.0.0/16" },
+    availabilityZone: { availabilityZone: "eu-central-1b" },
+    allowedCidrs: { allowedCidrs: ["192.0.2.0/24"] },
+    nat: { nat: "instance" },
+    amiId: { amiId: "ami-0123456789abcdef0" },
+    sessionManager: { sessionManager: false },
+    protectData: { protectData: false },
+    minReadySeconds: { minReadySeconds: 5 },
+    drainTimeout: { drainTimeout: 20 },
+    readyTimeout: { readyTimeout: 300 },
+  };
+  // Refused while there is data, see above.
+  const refused: ConfigKey[] = ["availabilityZone", "mongoUrl", "mongoOplogUrl"];
+
+  async function volume(values: Record<string, unknown>): Promise<RegisteredResource | undefined> {
+    return (await run(values)).resources.find(({ name }) => name === "mongo-member1-data");
+  }
+
+  test.each(configKeys.filter((key) => !refused.includes(key)))(
+    "is not replaced by another %s",
+    async (key) => {
+      const [before, after] = [await volume({}), await volume(others[key])];
+      // A size can grow in place, and a snapshot is looked at when a volume is made.
+      const ignored = ["size", ...(before?.options.ignoreChanges ?? [])];
+      const fixed = (one: RegisteredResource | undefined): unknown =>
+        Object.entries(one?.inputs ?? {}).filter(([name]) => !ignored.includes(name));
+      expect(before).toBeDefined();
+      expect(before?.options).toMatchObject({ protect: true, ignoreChanges: ["snapshotId"] });
+      expect(after?.options).toMatchObject({ protect: key !== "protectData" });
+      expect(fixed(after)).toEqual(fixed(before));
+    },
+  );
 });
 
 test("a set of one's own leaves no Mongo machine, volume or group", async () => {

@@ -1,10 +1,7 @@
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import fc from "fast-check";
 import { configKeys, parseConfig, type StackConfig } from "../../components/config";
 import { declaredConfig, withDefaults } from "../../local/mockEngine";
+import { makeCertificate } from "../certificate";
 import { sampleBundle } from "../sampleBundle";
 
 const bundle = sampleBundle();
@@ -17,30 +14,6 @@ function parse(values: Record<string, unknown> = {}): StackConfig {
     .filter(([key]) => key.startsWith("meteor-scale:"))
     .map(([key, value]) => [key.slice("meteor-scale:".length), value] as const);
   return parseConfig(Object.fromEntries(own), region);
-}
-
-/** A certificate for 30 days, with its key. */
-function makeCertificate(): { certificatePem: string; privateKeyPem: string } {
-  const folder = mkdtempSync(join(tmpdir(), "meteor-scale-certificate-"));
-  const [key, certificate] = [join(folder, "key.pem"), join(folder, "certificate.pem")];
-  execFileSync(
-    "openssl",
-    ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"].concat([
-      "-days",
-      "30",
-      "-subj",
-      "/CN=app.example.com",
-      "-keyout",
-      key,
-      "-out",
-      certificate,
-    ]),
-    { stdio: "pipe" },
-  );
-  return {
-    certificatePem: readFileSync(certificate, "utf8"),
-    privateKeyPem: readFileSync(key, "utf8"),
-  };
 }
 
 test("two keys are enough", () => {

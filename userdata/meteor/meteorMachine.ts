@@ -15,6 +15,8 @@ export interface MeteorMachineArgs {
   minReadySeconds: number;
   /** How long a host that is shut down serves on at most, in seconds; 10 at least. */
   drainTimeoutSeconds: number;
+  /** Id of the volume with the database, if it is the stack's own: a restored one is a release too. */
+  dataVolume: string | undefined;
   /** Changes whenever a secret does, so that a changed secret is a release. */
   secretsDigest: string;
 }
@@ -26,6 +28,7 @@ export function meteorMachine(args: MeteorMachineArgs): MachineContents {
       BUNDLE: args.bundle,
       BUNDLE_SHA256: args.bundleSha256,
       SECRETS_DIGEST: args.secretsDigest,
+      ...(args.dataVolume !== undefined && { DATA_VOLUME: args.dataVolume }),
       HEAP_MEGABYTES: String(args.heapMegabytes),
       MIN_READY_SECONDS: String(args.minReadySeconds),
       DRAIN_TIMEOUT: String(args.drainTimeoutSeconds),

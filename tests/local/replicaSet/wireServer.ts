@@ -52,7 +52,7 @@ export class WireServer {
   async stop(): Promise<void> {
     const closed = new Promise((resolve) => this.server?.close(resolve));
     for (const socket of this.sockets) {
-      socket.resetAndDestroy();
+      socket.destroy();
     }
     await closed;
   }

@@ -1,7 +1,6 @@
 import { findMachine } from "../../../local/region/access";
-import { run } from "../../tools";
 import { connects } from "../machines";
-import { fromInternet, type Stack, upStack } from "./stack";
+import { fromInternet, network, type Stack, upStack } from "./stack";
 
 /** A machine of the VPC that is in no security group. */
 const outsider = { name: "outsider", address: "10.20.32.200" };
@@ -15,12 +14,6 @@ beforeAll(async () => {
 afterAll(() => {
   network("detachNamespace", outsider.name);
 });
-
-/** The region's own function, in a process of its own: its module is not for Jest. */
-function network(action: string, ...args: string[]): void {
-  const call = `require("./local/region/network").${action}(...${JSON.stringify(args)})`;
-  run(process.execPath, ["--import", "tsx", "--eval", call]);
-}
 
 /** Whether one machine reaches a port of another, by its private address. */
 function reaches(from: string, to: string, port: number): boolean {

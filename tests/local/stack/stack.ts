@@ -9,12 +9,12 @@ import { pulumiEnvironment } from "../../../local/engine";
 import { fetchPage, stackCertificate } from "../../../local/page";
 import { repositoryFolder, stackName } from "../../../local/paths";
 import type { StatusOfMachine } from "../../../local/region/status";
-import type { Site } from "../../../local/traffic/browser";
+import { Browser, type Site } from "../../../local/traffic/browser";
 import { type LoadReport, startLoad } from "../../../local/traffic/load";
 import { shortName } from "../../../local/updateProgress";
-import { type Outcome, outcomeOf } from "../../tools";
+import { type Outcome, outcomeOf, run } from "../../tools";
 import { readStatistic } from "../../userdata/balancerSandbox";
-import { inMachine } from "../machines";
+import { eventually, inMachine } from "../machines";
 
 /** The stack `local` as `npm run local` makes it, and where its clients find it. */
 export interface Stack extends Site {
@@ -216,6 +216,12 @@ export function hostAddresses(): Record<string, string> {
   );
 }
 
+/** A function of the region's network, in a process of its own: its module is not for Jest. */
+export function network(action: "attachNamespace" | "detachNamespace", ...args: string[]): void {
+  const call = `require("./local/region/network").${action}(...${JSON.stringify(args)})`;
+  run(process.execPath, ["--import", "tsx", "--eval", call]);
+}
+
 /** What curl gets in the namespace that plays the internet. */
 export function fromInternet(...args: string[]): Outcome {
   const { status, stdout } = spawnSync(
@@ -230,4 +236,33 @@ export function fromInternet(...args: string[]): Outcome {
 export function statistic(column: string): Record<string, string> {
   const table = inMachine("balancer", 'echo "show stat" | socat - /run/haproxy/admin.sock');
   return readStatistic(table, column);
+}
+
+/** One of the README's commands for a stack of any kind. */
+export function npmRun(...args: string[]): Outcome {
+  return outcomeOf("npm", ["run", "--silent", ...args], pulumiEnvironment());
+}
+
+/** Adds a line to the application's list, which is acknowledged. */
+export async function addLine(stack: Stack, text: string): Promise<void> {
+  const browser = new Browser(stack);
+  const client = await browser.connect("websocket");
+  await client.call("tasks.insert", text);
+  browser.close();
+}
+
+/** The application's list as a page shows it that is opened now, in the order of the alphabet. */
+export async function lines(stack: Stack): Promise<string[]> {
+  const browser = new Browser(stack);
+  try {
+    const client = await browser.connect("websocket");
+    client.subscribe("tasks");
+    return await eventually(() => {
+      const found = [...client.documents("tasks").values()].map(({ text }) => String(text));
+      expect(found).not.toEqual([]);
+      return found.sort();
+    });
+  } finally {
+    browser.close();
+  }
 }
