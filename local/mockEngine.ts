@@ -138,7 +138,7 @@ function completeMonitor(monitor: MockMonitor, options: Map<string, RegisteredOp
         dependsOn: request
           .getDependenciesList()
           .map((urn) => urn.slice(urn.lastIndexOf("::") + 2)),
-        protect: request.getProtect(),
+        protect: request.getProtect() ?? false,
         ignoreChanges: request.getIgnorechangesList(),
       });
       return register(request, callback);

@@ -6,6 +6,7 @@ import { type Changes, openStack, preview, recoverFromKilledEngine, update } fro
 import { waitForPage } from "./page";
 import { pulumiStateFolder, regionFolder, regionLogFile, stackName } from "./paths";
 import { regionProcess, startRegion, stopRegion } from "./processes";
+import { imageHasMongoStandIn } from "./toolchain/machineImage";
 import { attempt, StepFailed, UserError } from "./toolchain/step";
 import { standIns, toolchainTasks } from "./toolchain/toolchain";
 import { describeChanges, UpdateProgress } from "./updateProgress";
@@ -99,12 +100,23 @@ async function haveRegion({ signal, notes }: Run): Promise<void> {
 async function previewStack(run: Run, task: Task): Promise<void> {
   const stack = await openStack();
   run.stack = stack;
+  await refuseFurtherMembers(stack);
   const recovery = await recoverFromKilledEngine(stack, run);
   if (recovery !== undefined) {
     run.notes.push(recovery);
   }
   run.changes = await preview(stack, run);
   task.title = `Preview: ${describeChanges(run.changes, "future") || "nothing to change"}`;
+}
+
+async function refuseFurtherMembers(stack: Stack): Promise<void> {
+  const config = await stack.getAllConfig();
+  if (imageHasMongoStandIn() && config["meteor-scale:mongoMembers"]?.value === "3") {
+    throw new UserError(
+      "mongoMembers is 3, but FerretDB, which stands in for MongoDB where its own repository can't be reached, " +
+        `has sets of one member. Set it to 1 in Pulumi.${stackName}.yaml.`,
+    );
+  }
 }
 
 function stackOf({ stack }: Run): Stack {

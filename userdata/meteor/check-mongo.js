@@ -4,7 +4,7 @@ const [driver, secrets] = process.argv.slice(2);
 const { MongoClient } = require(driver);
 
 // A member may be electing, and new passwords take up to a minute to be there.
-const patience = Number(process.env.PATIENCE || 150) * 1000;
+const patience = Number(process.env.PATIENCE || 90) * 1000;
 
 const questions = {
   MONGO_URL: (client) => client.db().command({ count: "meteor-scale", limit: 1 }),
@@ -13,6 +13,15 @@ const questions = {
     if (entry === null) throw new Error("local.oplog.rs is empty: is it a replica set?");
   },
 };
+
+// "Server selection timed out" alone says nothing of which servers, and why.
+function whatIsThere({ reason }) {
+  if (!reason?.servers) return "";
+  const servers = [...reason.servers.values()].map(
+    ({ address, error, type }) => `${address}: ${error?.message ?? type}`,
+  );
+  return ` (${servers.join(", ") || `none of its hosts is a member of the set ${reason.setName}`})`;
+}
 
 async function ask(name, question) {
   const url = readFileSync(`${secrets}/${name}`, "utf8").trim();
@@ -24,7 +33,7 @@ async function ask(name, question) {
       return;
     } catch (error) {
       if (Date.now() > end) {
-        throw new Error(`${name}: ${error.message}`);
+        throw new Error(`${name}: ${error.message}${whatIsThere(error)}`);
       }
       await new Promise((resolve) => setTimeout(resolve, 2000));
     } finally {

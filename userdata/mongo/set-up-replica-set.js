@@ -162,6 +162,15 @@
     admin.adminCommand({ replSetReconfig: config, force: true });
   }
 
+  // What a member says of itself may be old: the others may not hear it.
+  function seesThisFollow(admin) {
+    authenticate(admin);
+    const status = admin.adminCommand({ replSetGetStatus: 1 });
+    const own = status.members.find(({ name }) => name === MEMBER_HOST);
+    const primary = status.members.find(({ self }) => self);
+    return own.stateStr === "SECONDARY" && primary.optimeDate - own.optimeDate <= 10_000;
+  }
+
   // A first copy may take hours: it is the readiness gate that gives up. A set of one elects itself at once.
   function catchUp() {
     for (;;) {
@@ -169,10 +178,7 @@
         const own = greet(MEMBER_HOST);
         if (own.isWritablePrimary) return;
         const primary = own.secondary && findPrimary();
-        if (primary) {
-          const behind = greet(primary).lastWrite.lastWriteDate - own.lastWrite.lastWriteDate;
-          if (behind <= 10_000) return;
-        }
+        if (primary && ask(primary, seesThisFollow)) return;
       } catch (error) {
         // Whoever was asked is away for the moment.
       }

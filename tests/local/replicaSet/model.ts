@@ -39,7 +39,8 @@ export interface Disk {
 export interface Fault {
   /** How many commands of the shell come before it. */
   after: number;
-  kind: "mongod dies" | "primary steps down" | "config is busy" | "copies slowly";
+  kind:
+    "mongod dies" | "primary steps down" | "config is busy" | "copies slowly" | "network is cut";
   member: number;
 }
 
@@ -47,6 +48,8 @@ class Member {
   disk: Disk = {};
   machine = false;
   running = false;
+  /** Until then the other members do not hear it, nor it them; clients do. */
+  cutOffUntil = 0;
   /** When systemd starts mongod again, in simulated milliseconds. */
   restartsAt = 0;
   /** When the first copy ends. */
@@ -216,7 +219,7 @@ export class ReplicaSetModel {
   private spread(primary: Member): void {
     const { config, log = [], set } = primary.disk;
     for (const member of this.inConfig(primary)) {
-      if (member === primary || !member.running) {
+      if (member === primary || !this.hears(primary, member)) {
         continue;
       }
       const { disk } = member;
@@ -239,7 +242,11 @@ export class ReplicaSetModel {
     }
     // Heartbeats of those that were members reach it too.
     for (const member of this.members) {
-      if (member.running && member.disk.set === set && member.disk.config !== undefined) {
+      if (
+        this.hears(primary, member) &&
+        member.disk.set === set &&
+        member.disk.config !== undefined
+      ) {
         member.disk.config = config;
       }
     }
@@ -276,7 +283,7 @@ export class ReplicaSetModel {
   private takeOver(primary: Member): void {
     const better = this.inConfig(primary).find(
       (member) =>
-        member.running &&
+        this.hears(primary, member) &&
         configOf(member)?.newlyAdded === false &&
         (configOf(member)?.priority ?? 0) > (configOf(primary)?.priority ?? 0) &&
         member.disk.log?.length === primary.disk.log?.length,
@@ -300,9 +307,19 @@ export class ReplicaSetModel {
     const voters = (member.disk.config?.members ?? []).filter(({ newlyAdded }) => !newlyAdded);
     const reached = voters.filter(({ host }) => {
       const other = this.member(host);
-      return other.running && other.disk.set === member.disk.set && other.disk.log !== undefined;
+      return (
+        this.hears(member, other) &&
+        other.disk.set === member.disk.set &&
+        other.disk.log !== undefined
+      );
     });
     return reached.length * 2 > voters.length;
+  }
+
+  /** Whether heartbeats go from one to the other. */
+  private hears(member: Member, other: Member): boolean {
+    const cutOff = [member, other].some(({ cutOffUntil }) => this.now < cutOffUntil);
+    return other === member || (other.running && !cutOff);
   }
 
   /** Acknowledged once more than half of those with a vote have it. */
@@ -317,7 +334,7 @@ export class ReplicaSetModel {
       if (member === primary) {
         having += 1;
       } else if (
-        member.running &&
+        this.hears(primary, member) &&
         member.disk.set === primary.disk.set &&
         this.now >= member.slowUntil &&
         member.disk.log?.length === before.length
@@ -337,6 +354,8 @@ export class ReplicaSetModel {
       this.busyUntil = this.now + 5000;
     } else if (kind === "copies slowly" && member !== undefined) {
       member.slowUntil = this.now + 20_000;
+    } else if (kind === "network is cut" && member !== undefined) {
+      member.cutOffUntil = this.now + 15_000;
     } else if (kind === "mongod dies" && member?.running === true) {
       await this.kill(member);
     }
@@ -367,6 +386,7 @@ export class ReplicaSetModel {
       logout: () => ({}),
       replSetInitiate: () => this.initiate(member, command["replSetInitiate"] as Config),
       replSetGetConfig: () => this.getConfig(member),
+      replSetGetStatus: () => this.getStatus(member),
       replSetReconfig: () =>
         this.reconfigure(member, command["replSetReconfig"] as Config, command["force"] === true),
       usersInfo: () => this.usersInfo(member, command["usersInfo"]),
@@ -472,6 +492,30 @@ export class ReplicaSetModel {
     return { config: { ...config, members } };
   }
 
+  private getStatus(member: Member): Document {
+    const { config } = member.disk;
+    if (config === undefined) {
+      throw new CommandError(94, "no replset config has been received");
+    }
+    const members = config.members.map(({ _id, host }) => {
+      const other = this.member(host);
+      const state =
+        other === this.primary
+          ? "PRIMARY"
+          : other.disk.log === undefined
+            ? "STARTUP2"
+            : "SECONDARY";
+      return {
+        ...{ _id, name: host, optimeDate: new Date(this.lastWrite(other)) },
+        ...(this.hears(member, other)
+          ? { health: 1, stateStr: state }
+          : { health: 0, stateStr: "(not reachable/healthy)" }),
+        ...(other === member && { self: true }),
+      };
+    });
+    return { set: config._id, members };
+  }
+
   private reconfigure(member: Member, wanted: Config, force: boolean): Document {
     const { config } = member.disk;
     if (config === undefined) {
@@ -515,7 +559,7 @@ export class ReplicaSetModel {
     if (new Set(wanted.members.map(({ _id }) => _id)).size !== wanted.members.length) {
       throw new CommandError(93, "two members have the same _id");
     }
-    if (added.some(({ host }) => !this.member(host).running)) {
+    if (added.some(({ host }) => !this.hears(member, this.member(host)))) {
       throw new CommandError(74, "quorum check failed: not enough voting nodes responded");
     }
     if (

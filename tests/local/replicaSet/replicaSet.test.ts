@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { repositoryFolder } from "../../../local/paths";
 import { installMachineTools, machineToolsFolder } from "../../../local/toolchain/machineTools";
 import { type Fault, ReplicaSetModel, type User } from "./model";
-import { WireServer } from "./wireServer";
+import { CommandError, WireServer } from "./wireServer";
 
 jest.setTimeout(900_000);
 
@@ -24,6 +24,8 @@ class Shell {
   /** In the place of mongo1.meteor.internal, …: addresses of this computer alone. */
   readonly hosts: [string, string, string];
   model: ReplicaSetModel;
+  /** When a run of the script is ended, as the readiness gate would end the wait for it. */
+  timeIsOver = Infinity;
   private readonly folder: string;
   private readonly control: WireServer;
   private process: ChildProcess | undefined;
@@ -44,6 +46,7 @@ class Shell {
   }
 
   begin(accessControl: "firewall" | "rbac"): ReplicaSetModel {
+    this.timeIsOver = Infinity;
     this.model = new ReplicaSetModel(this.hosts, accessControl, keyFile);
     return this.model;
   }
@@ -98,6 +101,9 @@ class Shell {
   private async answer(command: Document): Promise<Document> {
     if (command["advance"] !== undefined) {
       await this.model.advance(Number(command["advance"]));
+      if (this.model.now > this.timeIsOver) {
+        throw new CommandError(262, "time is over");
+      }
       return {};
     }
     if (command["next"] !== undefined) {
@@ -236,7 +242,13 @@ class Stack {
 const faults = fc.array(
   fc.record<Fault>({
     after: fc.integer({ min: 1, max: 150 }),
-    kind: fc.constantFrom("mongod dies", "primary steps down", "config is busy", "copies slowly"),
+    kind: fc.constantFrom(
+      "mongod dies",
+      "network is cut",
+      "primary steps down",
+      "config is busy",
+      "copies slowly",
+    ),
     member: fc.integer({ min: 0, max: 2 }),
   }),
   { maxLength: 5 },
@@ -303,6 +315,26 @@ test("members are replaced one after the other on their volumes, or on a new one
         expect(await stack.replace(host)).toEqual(ok);
       }
       await stack.expectWhole();
+    },
+  ));
+
+test("a member that the others do not hear is never ready, and they serve on", () =>
+  always<["firewall" | "rbac", number]>(
+    50,
+    [accessControl, fc.integer({ min: 0, max: 2 })],
+    async (shell, control, which) => {
+      const stack = new Stack(shell, control);
+      await stack.makeAll();
+      const member = stack.model.member(stack.hosts[which] ?? "");
+      await stack.model.shutDown(member);
+      await stack.model.advance(20_000);
+      member.cutOffUntil = Infinity;
+      shell.timeIsOver = stack.model.now + 600_000;
+      expect(await stack.make(member.host)).toEqual({
+        status: 1,
+        output: ["time is over", "status 1"],
+      });
+      expect(stack.model.write("goes on")).toBe(true);
     },
   ));
 

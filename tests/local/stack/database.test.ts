@@ -1,5 +1,9 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { eventually, inMachine } from "../machines";
 import {
+  configFile,
   expectUnnoticed,
   instanceIds as ids,
   localCommand,
@@ -23,6 +27,32 @@ afterAll(() => {
   localCommand("down");
 });
 
+test("Mongo's machine has the settings that MongoDB asks for", () => {
+  expect(inMachine("mongo1", "findmnt -no FSTYPE,OPTIONS /var/lib/mongodb")).toMatch(
+    /^xfs .*\bnoatime\b/,
+  );
+  expect(inMachine("mongo1", "systemctl show --value -p LimitNOFILE mongod")).toBe("64000");
+  // The kernel is this computer's own, so the machine can only tell what it would set.
+  const told = inMachine(
+    "mongo1",
+    `export SYSTEMD_LOG_LEVEL=debug
+    /lib/systemd/systemd-sysctl /etc/sysctl.d/60-mongod.conf 2>&1
+    systemd-tmpfiles --create /etc/tmpfiles.d/mongod.conf 2>&1`,
+  );
+  for (const setting of [
+    "'/proc/sys/vm/swappiness' to '1'",
+    "'/proc/sys/vm/max_map_count' to '102400'",
+    "'/proc/sys/vm/overcommit_memory' to '1'",
+    "/sys/kernel/mm/transparent_hugepage/enabled",
+    "/sys/kernel/mm/transparent_hugepage/defrag",
+  ]) {
+    expect(told).toContain(setting);
+  }
+  expect(inMachine("mongo1", "cat /etc/tmpfiles.d/mongod.conf")).toMatch(
+    /^w- \S+\/enabled - - - - always$/m,
+  );
+});
+
 test("destroying a stack is refused while its data is protected, before anything is deleted", async () => {
   expect((await updateWith({ protectData: true })).status).toBe(0);
   const before = ids();
@@ -31,6 +61,18 @@ test("destroying a stack is refused while its data is protected, before anything
   expect(output).toMatch(/mongo-member1-data.*cannot be deleted/s);
   expect(ids()).toEqual(before);
   expect((await updateWith({})).status).toBe(0);
+});
+
+test.each([
+  [{ availabilityZone: "eu-central-1b" }, /mongo1 would be in eu-central-1b, but its data volume/],
+  [{ mongoPasswordVersion: 3 }, /mongoPasswordVersion is 3, .* it must be 1, or 2 for new ones/s],
+])("%j is refused at the preview while Mongo has data", (values, reason) => {
+  const folder = mkdtempSync(join(tmpdir(), "meteor-scale-refused-"));
+  const { status, output } = pulumi("preview", "--config-file", configFile(folder, values));
+  rmSync(folder, { recursive: true });
+  expect(output).toMatch(reason);
+  expect(output).not.toMatch(/\n\s+at .*\.[jt]s:\d+/);
+  expect(status).not.toBe(0);
 });
 
 test("Mongo's volume grows in place, and its file system with it, while it is in use", async () => {

@@ -75,33 +75,23 @@ function urls(start: string, query: string): Record<string, string> {
   return { mongoUrl: `${start}/app?${query}`, mongoOplogUrl: `${start}/local?${query}` };
 }
 
-test.each([
-  [
-    "a wrong password",
-    urls("mongodb://app:wrong@mongo1.meteor.internal", "replicaSet=meteor&authSource=admin"),
+test("a wrong password is the reason why a release fails, and what ran before runs on", async () => {
+  const secrets = urls(
+    "mongodb://app:wrong@mongo1.meteor.internal",
+    "replicaSet=meteor&authSource=admin",
+  );
+  const before = instanceIds();
+  const { result, report } = await underTraffic(stack, () => updateWith({}, { secrets }));
+  expect(result.status).not.toBe(0);
+  expect(result.output).toMatch(
     /host\d .* failed in check-mongo: .*MONGO_URL: Authentication failed/s,
-  ],
-  [
-    "a set of another name",
-    urls(`mongodb://${external.address}`, "replicaSet=meteor"),
-    /host\d .* failed in check-mongo: .*MONGO_URL: .*meteor/s,
-  ],
-])(
-  "%s is the reason why a release fails, and what ran before runs on",
-  async (_, secrets, reason) => {
-    const before = instanceIds();
-    const { result, report } = await underTraffic(stack, () =>
-      updateWith({}, { secrets: secrets as Record<string, string> }),
-    );
-    expect(result.status).not.toBe(0);
-    expect(result.output).toMatch(reason);
-    expect(result.output).not.toContain("wrong@");
-    expectUnnoticed(report);
-    expect(report.reconnects).toBe(0);
-    expect(instanceIds()["mongo1"]).toBe(before["mongo1"]);
-    expect((await updateWith({})).status).toBe(0);
-  },
-);
+  );
+  expect(result.output).not.toContain("wrong@");
+  expectUnnoticed(report);
+  expect(report.reconnects).toBe(0);
+  expect(instanceIds()["mongo1"]).toBe(before["mongo1"]);
+  expect((await updateWith({})).status).toBe(0);
+});
 
 test("a set of somebody else's takes the place of the stack's own, which is gone then", async () => {
   const secrets = urls(`mongodb://${external.address}:27017`, "replicaSet=elsewhere");

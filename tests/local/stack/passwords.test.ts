@@ -56,7 +56,7 @@ test("new passwords are a release that nobody notices; those before them go with
   expect(machines().find(({ name }) => name.endsWith("mongo1"))?.instanceId).toBe(mongo);
 });
 
-test.each([1, 2, 5])("version %i after 3 is refused before anything changes", async (version) => {
+test.each([2, 5])("version %i after 3 is refused before anything changes", async (version) => {
   const { status, output, steps } = await updateWith({ mongoPasswordVersion: version });
   expect(output).toMatch(/mongoPasswordVersion is \d, but .* it must be 3, or 4 for new ones/s);
   expect(output).not.toMatch(/\n\s+at .*\.[jt]s:\d+/);

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"time"
 
 	"github.com/FerretDB/wire"
 
@@ -39,6 +40,7 @@ var writes = []string{
 func (h *Handler) initReplicaSetCommands() {
 	h.commands["replSetInitiate"] = &command{Handler: h.msgReplSetInitiate, Help: "Initiates the replica set."}
 	h.commands["replSetGetStatus"] = &command{Handler: h.msgReplSetGetStatus, Help: "Returns the set's state."}
+	h.commands["replSetReconfig"] = &command{Handler: h.msgReplSetReconfig, Help: "Refuses further members."}
 	h.commands["replSetGetConfig"] = &command{Handler: h.msgReplSetGetConfig, Help: "Returns the set's members."}
 
 	// Clients say it when they leave; FerretDB keeps no sessions.
@@ -209,6 +211,19 @@ func (h *Handler) msgReplSetInitiate(ctx context.Context, msg *wire.OpMsg) (*wir
 		return nil, err
 	}
 
+	// An oplog is never empty: who tails it begins behind its last entry.
+	now := time.Now()
+	entry := must.NotFail(types.NewDocument(
+		"_id", types.NewObjectID(), "op", "n", "ns", "", "ts", types.NextTimestamp(now),
+		"o", must.NotFail(types.NewDocument("msg", "initiating set")), "t", int64(1), "v", int64(2), "wall", now,
+	))
+
+	if _, err = must.NotFail(local.Collection("oplog.rs")).InsertAll(ctx, &backends.InsertAllParams{
+		Docs: []*types.Document{entry},
+	}); err != nil {
+		return nil, err
+	}
+
 	return documentOpMsg(must.NotFail(types.NewDocument("ok", float64(1))))
 }
 
@@ -237,6 +252,12 @@ func (h *Handler) msgReplSetGetConfig(ctx context.Context, _ *wire.OpMsg) (*wire
 	}
 
 	return documentOpMsg(must.NotFail(types.NewDocument("config", config, "ok", float64(1))))
+}
+
+func (h *Handler) msgReplSetReconfig(context.Context, *wire.OpMsg) (*wire.OpMsg, error) {
+	return nil, handlererrors.NewCommandErrorMsg(
+		errInvalidReplicaSetConfig, "FerretDB stands in for MongoDB here, and its sets have one member: set mongoMembers to 1",
+	)
 }
 
 func (h *Handler) msgReplSetGetStatus(ctx context.Context, _ *wire.OpMsg) (*wire.OpMsg, error) {
