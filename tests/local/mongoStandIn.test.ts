@@ -139,31 +139,6 @@ describe("with rbac", () => {
     expect((seen as { slowest: number }).slowest).toBeLessThan(1000);
   });
 
-  const wrong = url("app", "app-1", "anotherPassword");
-  const elsewhere = "mongodb://mongo9.meteor.internal:27017/app?replicaSet=meteor";
-  const otherSet = app.replace("replicaSet=meteor", "replicaSet=rs0");
-  const oplog = url("local", "oplogger-1", "oplog1Password");
-  test.each([
-    ["what the hosts get", app, oplog, /^$/],
-    ["a wrong password", wrong, oplog, /^MONGO_URL: Authentication failed/],
-    ["a host that is not there", elsewhere, oplog, /^MONGO_URL: .*mongo9\.meteor\.internal/],
-    ["a set of another name", otherSet, oplog, /^MONGO_URL: .*rs0/],
-    ["a wrong password for the oplog", app, wrong, /^MONGO_OPLOG_URL: Authentication failed/],
-    ["no address", "mongo1", oplog, /^MONGO_URL: Invalid scheme/],
-  ])("a host asks for its database before Meteor starts: %s", (_, MONGO_URL, oplogUrl, answer) => {
-    sandbox.write("/run/urls/MONGO_URL", MONGO_URL);
-    sandbox.write("/run/urls/MONGO_OPLOG_URL", oplogUrl);
-    const program = join(repositoryFolder, "userdata/meteor/check-mongo.js");
-    const driver = join(machineToolsFolder, "node_modules/mongodb");
-    const { status, output } = sandbox.outcomeOf("env", [
-      "PATIENCE=1",
-      ...[process.execPath, program, driver, "/run/urls"],
-    ]);
-    expect(output.trim()).toMatch(answer);
-    expect(output).not.toMatch(/Password/);
-    expect(status === 0).toBe(output === "");
-  });
-
   test("nothing but a greeting is answered without authentication, from the machine itself either", () => {
     expect(evaluate(url("app"), "db.things.findOne()")).toMatch(/requires authentication/);
     expect(
@@ -277,6 +252,13 @@ describe("with rbac", () => {
       expect(status).toBe(1);
       expect(output).toMatch(/^MONGO_URL: connect ECONNREFUSED 127\.0\.0\.1:1/);
       expect(output).not.toContain("somePassword");
+    });
+
+    test("says that its hosts have another set", () => {
+      const other = app.replace("replicaSet=meteor", "replicaSet=rs0");
+      const { status, output } = check(other, other);
+      expect(status).toBe(1);
+      expect(output).toMatch(/^MONGO_URL: .* none of its hosts is a member of the set rs0$/m);
     });
   });
 

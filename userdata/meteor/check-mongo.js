@@ -14,13 +14,11 @@ const questions = {
   },
 };
 
-// "Server selection timed out" alone says nothing of which servers, and why.
+// The driver forgets hosts of another set, and then says that it waited in vain.
 function whatIsThere({ reason }) {
-  if (!reason?.servers) return "";
-  const servers = [...reason.servers.values()].map(
-    ({ address, error, type }) => `${address}: ${error?.message ?? type}`,
-  );
-  return ` (${servers.join(", ") || `none of its hosts is a member of the set ${reason.setName}`})`;
+  return reason?.servers?.size === 0
+    ? `: none of its hosts is a member of the set ${reason.setName}`
+    : "";
 }
 
 async function ask(name, question) {
