@@ -1,7 +1,6 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { EC2Client } from "@aws-sdk/client-ec2";
-import { GetParameterCommand, PutParameterCommand, SSMClient } from "@aws-sdk/client-ssm";
 import { parseDocument } from "yaml";
 import { dataVolumes, removeMembers } from "../../backup/volumes";
 import { awsApiUrl, awsCredentials, awsRegion, repositoryFolder } from "../../local/paths";
@@ -11,7 +10,6 @@ import { eventually, inMachine } from "../local/machines";
 import {
   addLine,
   expectUnnoticed,
-  instanceIds,
   lines,
   localCommand,
   npmRun,
@@ -91,12 +89,6 @@ test("a set of one becomes a set of three, in three zones, with its data", async
   );
 });
 
-test("three members are not made one again", async () => {
-  const { status, output, steps } = await updateWith({ mongoMembers: 1, mongoZones: [] });
-  expect(output).toMatch(/mongoMembers is 1, but the replica set has 3 members/);
-  expect([status === 0, steps]).toEqual([false, []]);
-});
-
 /** What happens to the primary's machine, and what ends it. */
 const faults: Record<string, { begin: () => void; end?: () => void }> = {
   "its machine crashes": {
@@ -137,49 +129,12 @@ test.each(Object.keys(faults))(
   },
 );
 
-test("members change one at a time, the primary's machine last, each on its own volume", async () => {
-  const [ids, disks] = [instanceIds(), await volumes()];
+test("members change one at a time, and no acknowledged write is lost", async () => {
   configure({ mongoInstanceType: "r7a.medium" });
   const { result, report } = await underTraffic(stack, () => updateWith({}));
   expect(result.status).toBe(0);
   expect(report).toMatchObject({ failedRequests: [], lostCalls: 0, reconnects: 0 });
-  const order = result.steps
-    .filter(({ name }) => /^mongo-member\d-(instance|gate-live)$/.test(name))
-    .map(({ operation, name }) => `${operation} ${name}`);
-  expect(order).toEqual(
-    [3, 2, 1].flatMap((number) => [
-      `delete-replaced mongo-member${number}-instance`,
-      `create-replacement mongo-member${number}-instance`,
-      `update mongo-member${number}-gate-live`,
-    ]),
-  );
-  const now = instanceIds();
-  expect(members.filter((name) => now[name] === ids[name])).toEqual([]);
-  expect(await volumes()).toEqual(disks);
-  await everyMemberIsBack();
-});
-
-test("a member that never joins stops the change, and the other two serve on", async () => {
-  const ssm = new SSMClient(client);
-  const Name = "/meteor-scale/local/mongo/KEY_FILE";
-  const { Parameter } = await ssm.send(new GetParameterCommand({ Name, WithDecryption: true }));
-  const put = (Value: string): Promise<unknown> =>
-    ssm.send(new PutParameterCommand({ Name, Value, Type: "SecureString", Overwrite: true }));
-  const before = instanceIds();
-  await put(Buffer.alloc(512, "another key").toString("base64"));
-  const { report } = await underTraffic(stack, async () => {
-    const { status, output } = await updateWith({
-      mongoInstanceType: "m7a.medium",
-      readyTimeout: 180,
-    });
-    expect(status).not.toBe(0);
-    expect(output).toMatch(/mongo3 .*is not ready|mongo3 .*failed in set-up-replica-set/);
-  });
-  expect(report).toMatchObject({ failedRequests: [], lostCalls: 0 });
-  expect(instanceIds()).toMatchObject({ mongo1: before["mongo1"], mongo2: before["mongo2"] });
-  await put(Parameter?.Value ?? "");
-  expect((await updateWith({ mongoInstanceType: "m7a.medium" })).status).toBe(0);
-  expect((await updateWith({})).status).toBe(0);
+  expect(report.longestWait).toBeLessThan(15_000);
   await everyMemberIsBack();
 });
 
