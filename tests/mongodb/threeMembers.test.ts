@@ -140,7 +140,7 @@ test("members change one at a time, and no acknowledged write is lost", async ()
 
 test("after all three are destroyed, the snapshot of any brings the whole set back", async () => {
   const made = npmRun("backup", "--", "--stack", "local");
-  const [, snapshot = ""] = /^(snap-\S+) .*mongo2-data  on demand$/m.exec(made.output) ?? [];
+  const [, snapshot = ""] = /^(snap-\S+) .*mongo2-data\s+on demand$/m.exec(made.output) ?? [];
   const ec2 = new EC2Client(client);
   await removeMembers(ec2, "meteor-scale-local", await dataVolumes(ec2, "meteor-scale-local"));
   expect(npmRun("restore", "--", snapshot, "--stack", "local", "--yes").status).toBe(0);

@@ -39,8 +39,9 @@ function backup(): string {
   const { status, output } = npmRun("backup", "--", "--stack", "local");
   expect(status).toBe(0);
   const [, id = ""] =
-    /^(snap-[0-9a-f]+)  .*  completed  meteor-scale-local-mongo1-data  on demand$/m.exec(output) ??
-    [];
+    /^(snap-[0-9a-f]+)\s+.*\s+completed\s+meteor-scale-local-mongo1-data\s+on demand$/m.exec(
+      output,
+    ) ?? [];
   expect(id).not.toBe("");
   return id;
 }
