@@ -13,7 +13,9 @@
   function ask(host, question) {
     try {
       if (!connections.has(host)) {
-        const options = "directConnection=true&serverSelectionTimeoutMS=2000&connectTimeoutMS=2000";
+        // Without the last one the driver may wait for ever where a mongod dies between two commands.
+        const options =
+          "directConnection=true&serverSelectionTimeoutMS=2000&connectTimeoutMS=2000&waitQueueTimeoutMS=2000";
         connections.set(host, connect(`mongodb://${host}/admin?${options}`));
       }
       // Returned at once, its failure would not be caught here: mongosh awaits it too late.
