@@ -1,6 +1,6 @@
 // Run by mongosh: makes this machine's mongod a member of the set, and gives the set its users. What is as it
 // should be stays as it is, so it may run at any time.
-/* global connect, print, quit, sleep */
+/* global clearTimeout, connect, print, process, quit, setTimeout, sleep */
 (() => {
   const { execFileSync } = require("child_process");
   const fs = require("fs");
@@ -11,11 +11,11 @@
   // Directly, whatever the set's state: who is the primary is asked again at each step.
   const connections = new Map();
   function ask(host, question) {
+    // The driver may wait for ever where a mongod dies between two commands: then another shell goes on.
+    const watchdog = setTimeout(() => process.exit(75), 60_000);
     try {
       if (!connections.has(host)) {
-        // Without the last one the driver may wait for ever where a mongod dies between two commands.
-        const options =
-          "directConnection=true&serverSelectionTimeoutMS=2000&connectTimeoutMS=2000&waitQueueTimeoutMS=2000";
+        const options = "directConnection=true&serverSelectionTimeoutMS=2000&connectTimeoutMS=2000";
         connections.set(host, connect(`mongodb://${host}/admin?${options}`));
       }
       // Returned at once, its failure would not be caught here: mongosh awaits it too late.
@@ -24,6 +24,8 @@
     } catch (error) {
       connections.delete(host);
       throw error;
+    } finally {
+      clearTimeout(watchdog);
     }
   }
   const greet = (host) => ask(host, (admin) => admin.hello());
@@ -59,9 +61,15 @@
     return undefined;
   }
 
-  // Before the first user exists, a connection from the machine itself may create it.
+  const authenticated = new WeakSet();
   function authenticate(admin) {
-    if (ACCESS_CONTROL !== "rbac") return;
+    if (ACCESS_CONTROL !== "rbac" || authenticated.has(admin)) return;
+    logIn(admin);
+    authenticated.add(admin);
+  }
+
+  // Before the first user exists, a connection from the machine itself may create it.
+  function logIn(admin) {
     // Not authorized, not authenticated, or there already.
     const refused = (error) => [13, 18, 51003].includes(error.code);
     const password = secret("ADMIN_PASSWORD");

@@ -34,9 +34,10 @@ timers=(mongo-data.timer)
 [ "$ACCESS_CONTROL" != rbac ] || timers+=(update-users.timer)
 systemctl enable --quiet mongod "${timers[@]}"
 systemctl restart mongod mongo-data.timer
-if ! mongosh --quiet --norc --nodb --file "$(dirname "$0")/set-up-replica-set.js"; then
+until mongosh --quiet --norc --nodb --file "$(dirname "$0")/set-up-replica-set.js"; do
+  if [ $? = 75 ]; then continue; fi
   systemctl is-active --quiet mongod || journalctl -u mongod -o cat --no-pager -n 2
   exit 1
-fi
+done
 echo "$DATA_VOLUME" >/var/lib/mongodb/.volume
 systemctl start "${timers[@]}"

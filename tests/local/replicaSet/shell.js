@@ -12,6 +12,9 @@ globalThis.connect = (uri) => {
   opened.push(database);
   return database;
 };
+const realSetTimeout = setTimeout;
+globalThis.setTimeout = (action, milliseconds) =>
+  realSetTimeout(action, Math.min(milliseconds, 3000));
 globalThis.sleep = (milliseconds) => control.adminCommand({ advance: milliseconds });
 globalThis.print = (text) => printed.push(String(text));
 globalThis.quit = (status) => {
