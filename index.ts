@@ -9,7 +9,12 @@ import { Firewall } from "./components/firewall";
 import { lookUpInstanceType } from "./components/instanceType";
 import type { MachineDefaults } from "./components/machine";
 import { MeteorPool, meteorPort } from "./components/meteorPool";
-import { checkRunningSet, MongoReplicaSet, passwordGate } from "./components/mongoReplicaSet";
+import {
+  checkRunningSet,
+  membersOf,
+  MongoReplicaSet,
+  passwordGate,
+} from "./components/mongoReplicaSet";
 import { NatInstance } from "./components/natInstance";
 import { Network } from "./components/network";
 import { Secrets } from "./components/secrets";
@@ -39,10 +44,12 @@ export = async (): Promise<Record<string, unknown>> => {
 
   const stack = pulumi.getStack();
   const parameterPath = `/${pulumi.getProject()}/${stack}`;
-  if (config.mongo.kind === "machines" || config.protectData) {
-    const { zones, passwordVersion } =
-      config.mongo.kind === "machines" ? config.mongo : { zones: undefined, passwordVersion: 1 };
-    checkRunningSet(await readGates(parameterPath), zones, passwordVersion);
+  const gates = await readGates(parameterPath);
+  if (config.mongo.kind === "machines") {
+    const { zones, passwordVersion, accessControl } = config.mongo;
+    checkRunningSet(gates, zones, passwordVersion, accessControl);
+  } else if (config.protectData) {
+    checkRunningSet(gates, undefined);
   }
   const defaults: MachineDefaults = {
     region: config.region,
@@ -88,7 +95,11 @@ export = async (): Promise<Record<string, unknown>> => {
           parameterPath,
           instanceType: mongoType,
           volumeSize: config.mongo.volumeSize,
-          snapshot: config.mongo.snapshot,
+          // Once there is newer data, only `npm run restore` may bring back older.
+          snapshot:
+            membersOf(gates).length === 0 || process.env["METEOR_SCALE_RESTORE"] === "true"
+              ? config.mongo.snapshot
+              : undefined,
           backupTag: defaults.prefix,
           accessControl: config.mongo.accessControl,
           passwordVersion: config.mongo.passwordVersion,

@@ -6,7 +6,16 @@ import { join } from "node:path";
 import { createInterface } from "node:readline/promises";
 import { EC2Client, type Snapshot } from "@aws-sdk/client-ec2";
 import { Command } from "commander";
-import { nameOf, removeMembers, snapshotAll, snapshots, UserError } from "./volumes";
+import {
+  dataVolumes,
+  memberMachines,
+  nameOf,
+  removeMembers,
+  snapshotAll,
+  snapshots,
+  stopMembers,
+  UserError,
+} from "./volumes";
 
 interface Target {
   stack: string;
@@ -52,6 +61,8 @@ function pulumi(
   const { status, stdout, stderr, error } = spawnSync("pulumi", [...args, "--stack", stack], {
     encoding: "utf8",
     stdio,
+    // Else the program leaves older data alone.
+    env: { ...process.env, METEOR_SCALE_RESTORE: "true" },
   });
   if (error !== undefined) {
     throw new UserError(`pulumi can't be run: ${error.message}`);
@@ -108,31 +119,45 @@ async function restore(
         : `${id} is ${String(snapshot.State)}; it must be completed`,
     );
   }
-  if (yes !== true && !(await confirmed(target, snapshot))) {
-    throw new UserError("Nothing was changed.");
-  }
-  const volumesNow = await snapshotAll(client, prefix, "before a restore").catch(
-    (error: unknown) => {
-      // All of them may be what was lost.
-      if (error instanceof UserError) {
-        return [];
-      }
-      throw error;
-    },
-  );
   const folder = mkdtempSync(join(tmpdir(), "meteor-scale-restore-"));
   try {
     const file = configWithSnapshot(target, id, folder);
-    await removeMembers(client, prefix, volumesNow);
-    const args = ["up", "--refresh", "--config-file", file, ...(yes === true ? ["--yes"] : [])];
+    // What it would refuse later, when the machines are gone.
+    const preview = pulumi(stack, ["preview", "--config-file", file], "pipe");
+    if (preview.status !== 0) {
+      throw new UserError(`${preview.stdout}${preview.stderr}\nNothing was changed.`);
+    }
+    if (yes !== true && !(await confirmed(target, snapshot))) {
+      throw new UserError("Nothing was changed.");
+    }
+    await removeMembers(client, prefix, await saveAll(target));
+    const args = ["up", "--refresh", "--config-file", file, "--yes", "--skip-preview"];
     if (pulumi(stack, args, "inherit").status !== 0) {
       throw new UserError(
-        "The update failed. The machines and volumes of MongoDB are gone, their data is in snapshots: run this command again.",
+        "The update failed. The machines and volumes of MongoDB are gone, their data is in snapshots: run this " +
+          "command again, after pulumi cancel if the stack is locked.",
       );
     }
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+/** Snapshots of all that is there, down to the last write. */
+async function saveAll({ client, prefix, stack }: Target): Promise<Snapshot[]> {
+  if ((await dataVolumes(client, prefix)).length === 0) {
+    if ((await memberMachines(client, prefix)).length > 0) {
+      throw new UserError(
+        `The members of ${stack} run, but no volume has the tag backup=${prefix}, so it is unknown what to save. Nothing was changed.`,
+      );
+    }
+    // All of them may be what was lost.
+    return [];
+  }
+  // The first ones take long, while the application works; the second ones have little to add.
+  await snapshotAll(client, prefix, "before a restore");
+  await stopMembers(client, prefix);
+  return snapshotAll(client, prefix, "at a restore");
 }
 
 /** A copy of the stack's config: in its own, the snapshot would be what a volume begins with that is lost later. */

@@ -6,8 +6,10 @@ import {
   DescribeVolumesCommand,
   type EC2Client,
   type Snapshot,
+  StopInstancesCommand,
   TerminateInstancesCommand,
   type Volume,
+  waitUntilInstanceStopped,
   waitUntilInstanceTerminated,
   waitUntilSnapshotCompleted,
   waitUntilVolumeAvailable,
@@ -101,7 +103,7 @@ export async function removeMembers(
       );
     }
   }
-  const machines = await members(client, prefix);
+  const machines = await memberMachines(client, prefix);
   if (machines.length > 0) {
     await client.send(new TerminateInstancesCommand({ InstanceIds: machines }));
     await waitUntilInstanceTerminated({ client, maxWaitTime: 900 }, { InstanceIds: machines });
@@ -113,11 +115,21 @@ export async function removeMembers(
   }
 }
 
-async function members(client: EC2Client, prefix: string): Promise<string[]> {
+/** Stops the members, so that nothing is written that a snapshot made now would not have. */
+export async function stopMembers(client: EC2Client, prefix: string): Promise<void> {
+  const machines = await memberMachines(client, prefix);
+  if (machines.length > 0) {
+    await client.send(new StopInstancesCommand({ InstanceIds: machines }));
+    await waitUntilInstanceStopped({ client, maxWaitTime: 900 }, { InstanceIds: machines });
+  }
+}
+
+/** Ids of the members' machines that are there, running or not. */
+export async function memberMachines(client: EC2Client, prefix: string): Promise<string[]> {
   const { Reservations } = await client.send(
     new DescribeInstancesCommand({
       Filters: [
-        { Name: "tag:Name", Values: [`${prefix}-mongo*`] },
+        { Name: "tag:Name", Values: [1, 2, 3].map((number) => `${prefix}-mongo${number}`) },
         { Name: "instance-state-name", Values: ["pending", "running", "stopping", "stopped"] },
       ],
     }),

@@ -39,7 +39,8 @@ export class Backups extends pulumi.ComponentResource {
     new aws.dlm.LifecyclePolicy(
       `${name}-schedule`,
       {
-        description: `Snapshots of MongoDB of ${args.tag}`,
+        // The service takes few kinds of characters here.
+        description: "Snapshots of the volumes of MongoDB",
         executionRoleArn: role.arn,
         state: "ENABLED",
         policyDetails: {

@@ -134,9 +134,14 @@ export class Machine extends pulumi.ComponentResource {
           httpTokens: "required",
           httpPutResponseHopLimit: 1,
         },
-        rootBlockDevice: { encrypted: true, volumeType: "gp3", volumeSize: 10 },
+        rootBlockDevice: {
+          encrypted: true,
+          volumeType: "gp3",
+          volumeSize: 10,
+          // Not volumeTags: after a refresh those would be put on an attached data volume too.
+          tags: { Name: displayName(args) },
+        },
         tags: { Name: displayName(args), role: args.role },
-        volumeTags: { Name: displayName(args) },
       },
       {
         parent: this,

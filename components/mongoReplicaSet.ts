@@ -152,7 +152,7 @@ export class MongoReplicaSet extends pulumi.ComponentResource {
       mongoMachine({
         replicaSet,
         memberHost: host,
-        memberHosts: machineNames.map(hostOf),
+        preferredPrimary: hostOf("mongo1"),
         accessControl: args.accessControl,
         dataVolume,
         gates,
@@ -211,7 +211,10 @@ export class MongoReplicaSet extends pulumi.ComponentResource {
       {
         parameterName: gateOf(machineName),
         instanceIds: [machine.instance.id],
-        also: [machine.instance.instanceType, attachment.id, place.availabilityZone],
+        also: [
+          ...[machine.instance.instanceType, attachment.id],
+          ...[place.availabilityZone, args.accessControl],
+        ],
         timeoutSeconds: args.readyTimeoutSeconds,
         dependsOn: [record],
       },
@@ -255,14 +258,16 @@ export const passwordGate = "mongo-passwords";
  * @param gates values of the parameters that the members' gates have written, by the machines' names
  * @param places availability zones of the members that are wanted; none for an external set
  * @param passwordVersion which one is wanted
+ * @param accessControl what is wanted
  * @throws pulumi.RunError which says what to do instead
  */
 export function checkRunningSet(
   gates: Record<string, string>,
   places: string[] | undefined,
   passwordVersion = 1,
+  accessControl: "firewall" | "rbac" = "rbac",
 ): void {
-  const running = machineNames.filter((name) => gates[name] !== undefined);
+  const running = membersOf(gates);
   if (running.length === 0) {
     return;
   }
@@ -276,6 +281,13 @@ export function checkRunningSet(
     throw new pulumi.RunError(
       `mongoMembers is ${places.length}, but the replica set has ${running.length} members, and which of them has the ` +
         "newest data only the set knows. Leave it at 3; for a smaller set make another stack from a snapshot.",
+    );
+  }
+  const otherAccess = accessControl === "rbac" ? "firewall" : "rbac";
+  if (running.length > 1 && running.some((name) => gates[name]?.split(" ").includes(otherAccess))) {
+    throw new pulumi.RunError(
+      `mongoAccessControl is ${accessControl}, but the members that run have ${otherAccess}: changed one after the ` +
+        "other, they would refuse each other. Set it back; another stack can begin with a snapshot of this one.",
     );
   }
   const version = Number(gates[passwordGate] ?? passwordVersion);
@@ -295,6 +307,11 @@ export function checkRunningSet(
       );
     }
   }
+}
+
+/** Names of the members that have been ready once, of what the gates have written. */
+export function membersOf(gates: Record<string, string>): string[] {
+  return machineNames.filter((name) => gates[name] !== undefined);
 }
 
 interface Passwords {

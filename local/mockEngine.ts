@@ -135,9 +135,7 @@ function completeMonitor(monitor: MockMonitor, options: Map<string, RegisteredOp
     },
     registerResource: (request: RegisterResourceRequest, callback: unknown): Promise<void> => {
       options.set(`${request.getType()} ${request.getName()}`, {
-        dependsOn: request
-          .getDependenciesList()
-          .map((urn) => urn.slice(urn.lastIndexOf("::") + 2)),
+        dependsOn: request.getDependenciesList().map((urn) => urn.slice(urn.lastIndexOf("::") + 2)),
         protect: request.getProtect() ?? false,
         ignoreChanges: request.getIgnorechangesList(),
       });

@@ -361,6 +361,15 @@ describe("a replica set that runs", () => {
       /^mongo2 would be in .* Set mongoZones back/,
     ],
     [
+      "guarded otherwise",
+      {
+        mongo1: `i-1 m7a.medium vai-1 ${a} firewall`,
+        mongo2: `i-2 m7a.medium vai-2 ${a} firewall`,
+      },
+      [a, a, a],
+      /^mongoAccessControl is rbac, but the members that run have firewall/,
+    ],
+    [
       "somebody else's",
       gates(a),
       undefined,

@@ -19,6 +19,15 @@ export function inMachine(name: string, command: string): string {
   return output.trim();
 }
 
+/** What a machine's power failing for a moment does. */
+export function crash(name: string): void {
+  const { leader } = findMachine(name);
+  if (leader === undefined) {
+    throw new Error(`${name} is off, so it can't crash`);
+  }
+  process.kill(leader, "SIGKILL");
+}
+
 /** Tries until it does not throw; fails with the last error. */
 export async function eventually<Result>(
   attempt: () => Result | Promise<Result>,

@@ -46,7 +46,7 @@ function machine(accessControl: "firewall" | "rbac"): MachineContents {
     memberHost: "mongo1.meteor.internal",
     accessControl,
     dataVolume: "vol-0123456789abcdef0",
-    memberHosts: ["mongo1.meteor.internal", "mongo2.meteor.internal", "mongo3.meteor.internal"],
+    preferredPrimary: "mongo1.meteor.internal",
     gates: ["/meteor-scale/test/gates/mongo1"],
   });
   return withCommon(role, {

@@ -279,9 +279,11 @@ const rows: Row[] = [
       userData: "#cloud-config\n# ü\n",
       userDataReplaceOnChange: true,
       metadataOptions: { httpEndpoint: "enabled", httpTokens: "required" },
-      rootBlockDevice: { encrypted: true, volumeType: "gp3", volumeSize: 10 },
+      rootBlockDevice: {
+        ...{ encrypted: true, volumeType: "gp3", volumeSize: 10 },
+        tags: { Name: "stack-host1" },
+      },
       tags: { Name: "stack-host1" },
-      volumeTags: { Name: "stack-host1" },
     }),
     change: () => ({ instanceType: "t3.large", sourceDestCheck: false, tags: { Name: "renamed" } }),
     unknownAfter: ["publicDns", "publicIp"],

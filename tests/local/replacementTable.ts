@@ -158,12 +158,11 @@ export const replacementTable: Record<string, { replaces: Change[]; inPlace: Cha
       "metadataOptions",
       {
         property: "rootBlockDevice",
-        old: { encrypted: true, volumeSize: 8, iops: 3000 },
-        now: { encrypted: true, volumeSize: 16, iops: 4000 },
+        old: { encrypted: true, volumeSize: 8, iops: 3000, tags: { Name: "a" } },
+        now: { encrypted: true, volumeSize: 16, iops: 4000, tags: { Name: "b" } },
       },
       "maintenanceOptions",
       "instanceInitiatedShutdownBehavior",
-      "volumeTags",
     ),
   },
   "aws:ebs/volume:Volume": {

@@ -4,9 +4,8 @@ import { EC2Client } from "@aws-sdk/client-ec2";
 import { parseDocument } from "yaml";
 import { dataVolumes, removeMembers } from "../../backup/volumes";
 import { awsApiUrl, awsCredentials, awsRegion, repositoryFolder } from "../../local/paths";
-import { findMachine } from "../../local/region/access";
 import { imageHasMongoStandIn } from "../../local/toolchain/machineImage";
-import { eventually, inMachine } from "../local/machines";
+import { crash, eventually, inMachine } from "../local/machines";
 import {
   addLine,
   expectUnnoticed,
@@ -92,7 +91,9 @@ test("a set of one becomes a set of three, in three zones, with its data", async
 /** What happens to the primary's machine, and what ends it. */
 const faults: Record<string, { begin: () => void; end?: () => void }> = {
   "its machine crashes": {
-    begin: () => process.kill(findMachine("mongo1").leader ?? 0, "SIGKILL"),
+    begin: () => {
+      crash("mongo1");
+    },
   },
   "its process is killed": {
     begin: () => inMachine("mongo1", "systemctl kill --signal=KILL mongod"),

@@ -15,7 +15,7 @@ const args: MongoMachineArgs = {
   memberHost: "mongo1.meteor.internal",
   accessControl: "rbac",
   dataVolume: volume,
-  memberHosts: ["mongo1.meteor.internal", "mongo2.meteor.internal", "mongo3.meteor.internal"],
+  preferredPrimary: "mongo1.meteor.internal",
   gates: ["/meteor-scale/test/gates/mongo1", "/meteor-scale/test/gates/mongo2"],
 };
 

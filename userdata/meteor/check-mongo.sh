@@ -2,7 +2,9 @@
 # Whether the application will reach its database: a wrong address or password is told as such, before Meteor starts.
 set -euo pipefail
 cd /opt/meteor/bundle/programs/server
-driver="$(find . -path '*/node_modules/mongodb/package.json' -print -quit)"
+# Meteor's own, before one that the application brings for itself.
+driver="$(find . -path '*/npm-mongo/node_modules/mongodb/package.json' -print -quit)"
+[ -n "$driver" ] || driver="$(find . -path '*/node_modules/mongodb/package.json' -print -quit)"
 if [ -z "$driver" ]; then
   echo "the bundle has no MongoDB driver, so its database is not checked"
   exit 0

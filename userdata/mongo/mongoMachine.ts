@@ -5,16 +5,15 @@ import { mongodConfig, type MongodConfigArgs, mongoPort } from "./mongodConfig";
 export interface MongoMachineArgs extends MongodConfigArgs {
   /** The member's DNS name, by which the set and its clients know it. */
   memberHost: string;
-  /**
-   * DNS names of all members that the set can ever have, this one included, the one that should be the primary first.
-   * Whether they exist is asked at run time: otherwise a member more would replace the machines of all.
-   */
-  memberHosts: string[];
+  /** DNS name of the member that should be the primary. */
+  preferredPrimary: string;
   /** Id of the EBS volume with its data, such as `vol-0123456789abcdef0`. */
   dataVolume: string;
   /**
-   * Names of the SSM parameters that exist once a member has been ready. As soon as there is one, no member initiates
-   * a set: it copies the data from the others. The machine's role must be allowed to read them.
+   * Names of the SSM parameters that exist once a member has been ready, for all members that the set can ever have;
+   * each ends in the first label of its member's DNS name. As soon as there is one, no member initiates a set: it
+   * copies the data from the others. Which exist is asked at run time: otherwise a member more would replace the
+   * machines of all. The machine's role must be allowed to read them.
    */
   gates: string[];
 }
@@ -41,7 +40,7 @@ export function mongoMachine(args: MongoMachineArgs): MachineContents {
       REPLICA_SET: args.replicaSet,
       MEMBER_HOST: `${args.memberHost}:${mongoPort}`,
       ACCESS_CONTROL: args.accessControl,
-      MEMBERS: args.memberHosts.map((host) => `${host}:${mongoPort}`).join(),
+      PREFERRED_PRIMARY: `${args.preferredPrimary}:${mongoPort}`,
       DATA_VOLUME: args.dataVolume,
       GATES: args.gates.join(" "),
     },

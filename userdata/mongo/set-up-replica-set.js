@@ -4,8 +4,9 @@
 (() => {
   const { execFileSync } = require("child_process");
   const fs = require("fs");
-  const { ACCESS_CONTROL, MEMBER_HOST, MEMBERS, REPLICA_SET, RESTORED, SET_EXISTS } = process.env;
-  const members = MEMBERS.split(",");
+  const { ACCESS_CONTROL, MEMBER_HOST, PREFERRED_PRIMARY, REPLICA_SET, RESTORED } = process.env;
+  // Those that have been ready once. No other name is looked up: a resolver remembers long what does not exist.
+  const knownMembers = process.env.KNOWN_MEMBERS.split(",").filter(Boolean);
   const secret = (name) => fs.readFileSync(`${process.env.SECRETS}/${name}`, "utf8").trim();
 
   // Directly, whatever the set's state: who is the primary is asked again at each step.
@@ -49,8 +50,16 @@
     }
   }
 
+  function membersToAsk() {
+    try {
+      return greet(MEMBER_HOST).hosts ?? knownMembers;
+    } catch (error) {
+      return knownMembers;
+    }
+  }
+
   function findPrimary() {
-    for (const host of members) {
+    for (const host of membersToAsk()) {
       try {
         const hello = greet(host);
         if (hello.isWritablePrimary && hello.setName === REPLICA_SET) return host;
@@ -90,7 +99,7 @@
   }
 
   // The first member's machine is in Meteor's zone, so it is the primary whenever it can be.
-  const priority = MEMBER_HOST === members[0] ? 1 : 0.5;
+  const priority = MEMBER_HOST === PREFERRED_PRIMARY ? 1 : 0.5;
 
   function initiate(admin) {
     admin.adminCommand({
@@ -119,7 +128,7 @@
         if (primary !== undefined) {
           reason = `${primary} is the primary, but has not told this member its set`;
           ask(primary, addTo);
-        } else if (SET_EXISTS === "no") {
+        } else if (knownMembers.length === 0) {
           reason = "mongod was not initiated";
           ask(MEMBER_HOST, initiate);
         } else {
@@ -138,12 +147,16 @@
   // A snapshot remembers members that are gone, so it would wait for their votes for ever.
   function takeOver() {
     if (RESTORED !== "yes") return;
+    // Whoever answers once has newer data than the snapshot.
+    for (let second = 0; second < 10; second++) {
+      for (const host of knownMembers) {
+        if (host !== MEMBER_HOST && isThere(host)) return;
+      }
+      sleep(1000);
+    }
     let reason = "";
     for (let second = 0; second < 60; second++) {
       try {
-        for (const host of members) {
-          if (host !== MEMBER_HOST && isThere(host)) return;
-        }
         ask(MEMBER_HOST, keepOnlyThis);
         return;
       } catch (error) {
@@ -166,9 +179,12 @@
   function keepOnlyThis(admin) {
     authenticate(admin);
     const { config } = admin.adminCommand({ replSetGetConfig: 1 });
-    if (config.members.length === 1) return;
+    const own = config.members.find(({ host }) => host === MEMBER_HOST);
+    if (own && config.members.length === 1) return;
+    // It may be the snapshot of a set that this member was not in.
+    const _id = 1 + Math.max(...config.members.map((member) => member._id));
     config.version += 1;
-    config.members = config.members.filter(({ host }) => host === MEMBER_HOST);
+    config.members = [own ?? { _id, host: MEMBER_HOST, priority }];
     admin.adminCommand({ replSetReconfig: config, force: true });
   }
 
@@ -233,8 +249,8 @@
 
   try {
     waitForMongod();
-    join();
     takeOver();
+    join();
     catchUp();
     haveUsers();
   } catch (error) {

@@ -4,20 +4,25 @@ set -euo pipefail
 # Where a member has been ready once, there is data: an empty volume must copy it, and never begin a new set.
 # A new role's permissions take some seconds to hold everywhere.
 read -ra parameters <<<"$GATES"
-ready=
+ready=unknown
 for _ in 1 2 3 4 5 6 7 8 9 10; do
   ready="$(aws ssm get-parameters --region "$REGION" --names "${parameters[@]}" \
-    --query 'length(Parameters)' --output text)" && break
+    --query 'Parameters[].Name' --output text)" && break
+  ready=unknown
   sleep 6
 done
-if [ -z "$ready" ]; then
+if [ "$ready" = unknown ]; then
   echo "it is unknown whether the set has data: $GATES can't be read" >&2
   exit 1
 fi
-SET_EXISTS=$([ "$ready" = 0 ] && echo no || echo yes)
+KNOWN_MEMBERS=
+for gate in $ready; do
+  # What the shell prints for an empty list.
+  if [ "$gate" != None ]; then KNOWN_MEMBERS+="${gate##*/}.${MEMBER_HOST#*.},"; fi
+done
 RESTORED=$([ "$(cat /var/lib/mongodb/.volume)" = "$DATA_VOLUME" ] && echo no || echo yes)
 SECRETS=/etc/meteor-scale/secrets
-export SET_EXISTS RESTORED SECRETS
+export KNOWN_MEMBERS RESTORED SECRETS
 if [ "$ACCESS_CONTROL" = rbac ]; then
   install -m 0400 -o mongodb -g mongodb /etc/meteor-scale/secrets/KEY_FILE /etc/mongod.key
 fi

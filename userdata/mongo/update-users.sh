@@ -11,6 +11,6 @@ if cmp -s "$SECRETS/USERS" "$known/USERS" && cmp -s "$SECRETS/ADMIN_PASSWORD" "$
 fi
 # The key file is another matter: all members must change it at once, at their start.
 cp "$known/KEY_FILE" "$SECRETS/KEY_FILE"
-SET_EXISTS=yes RESTORED=no mongosh --quiet --norc --nodb --file "$(dirname "$0")/set-up-replica-set.js"
+KNOWN_MEMBERS="" RESTORED=no mongosh --quiet --norc --nodb --file "$(dirname "$0")/set-up-replica-set.js"
 mv "$SECRETS/USERS" "$SECRETS/ADMIN_PASSWORD" "$known"
 echo "the set has the users of SSM"

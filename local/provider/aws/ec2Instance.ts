@@ -53,7 +53,6 @@ const instance = resource<AwsContext, aws.ec2.InstanceArgs, aws.ec2.InstanceStat
       computed: true,
       replaces: (old, now) => differs(old, now, ["encrypted", "kmsKeyId"]),
     },
-    volumeTags: inPlace,
   },
   outputs: [
     "arn",
@@ -80,7 +79,7 @@ const instance = resource<AwsContext, aws.ec2.InstanceArgs, aws.ec2.InstanceStat
   async complete(context, id, inputs) {
     const it = await waitForState(context, id, "running", stopSeconds);
     await completeSettings(context, id, inputs);
-    await tagRootVolume(context, it, inputs.volumeTags);
+    await tagRootVolume(context, it, inputs.rootBlockDevice?.tags);
   },
   async read(context, id) {
     const it = await findInstance(context, id);
@@ -162,9 +161,6 @@ const instance = resource<AwsContext, aws.ec2.InstanceArgs, aws.ec2.InstanceStat
     }
     if (changed("rootBlockDevice")) {
       await updateRootVolume(context, id, old.rootBlockDevice, now.rootBlockDevice);
-    }
-    if (changed("volumeTags")) {
-      await tagRootVolume(context, await findInstance(context, id), now.volumeTags, old.volumeTags);
     }
     await updateEc2Tags(context, id, tags, obsoleteTags);
   },
@@ -436,6 +432,7 @@ async function rootBlockDevice(
       encrypted: volume.Encrypted,
       iops: volume.Iops,
       kmsKeyId: volume.KmsKeyId,
+      tags: tagMap(volume.Tags),
       throughput: volume.Throughput,
       volumeId: id,
       volumeSize: volume.Size,
@@ -471,6 +468,7 @@ async function updateRootVolume(
       }),
     );
   }
+  await tagRootVolume(context, it, now.tags, old?.tags);
   if (differs(old, now, ["deleteOnTermination"])) {
     await modify(context, {
       InstanceId: instanceId,

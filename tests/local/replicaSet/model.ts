@@ -529,7 +529,7 @@ export class ReplicaSetModel {
       ...wanted,
       version: force ? wanted.version + 50_000 : wanted.version,
       members: wanted.members.map(
-        (one) => known.get(one.host) ?? { ...voting(one), newlyAdded: true },
+        (one) => known.get(one.host) ?? { ...voting(one), newlyAdded: !force },
       ),
     };
     if (force) {

@@ -102,7 +102,7 @@ class Shell {
     this.next = new Promise((resolve) => (this.tellNext = resolve));
     this.current = {
       ...environment,
-      ...{ MEMBERS: this.hosts.join(), REPLICA_SET: "meteor", SECRETS: this.folder },
+      ...{ PREFERRED_PRIMARY: this.hosts[0], REPLICA_SET: "meteor", SECRETS: this.folder },
       SCRIPT: join(repositoryFolder, "userdata/mongo/set-up-replica-set.js"),
     };
     answer(this.current);
@@ -160,8 +160,8 @@ const oplogger: User = { user: "oplogger-1", pwd: "op1", roles: [{ role: "read",
 class Stack {
   users = [app, oplogger];
   adminPassword = "admin1";
-  /** Whether the gate of any member exists. */
-  exists = false;
+  /** Those whose gates exist. */
+  readonly known = new Set<string>();
   readonly acknowledged: string[] = [];
 
   readonly hosts: [string, string, string];
@@ -197,7 +197,7 @@ class Stack {
     await this.model.boot(this.model.member(host));
     const finished = await this.run(host, restored);
     if (finished.status === 0) {
-      this.exists = true;
+      this.known.add(host);
       await this.write();
     }
     return finished;
@@ -214,7 +214,7 @@ class Stack {
     return this.shell.run(
       {
         ...{ ACCESS_CONTROL: this.accessControl, MEMBER_HOST: host },
-        ...{ SET_EXISTS: this.exists ? "yes" : "no", RESTORED: restored ? "yes" : "no" },
+        ...{ KNOWN_MEMBERS: [...this.known].join(), RESTORED: restored ? "yes" : "no" },
       },
       {
         ...{ ADMIN_PASSWORD: this.adminPassword, KEY_FILE: keyFile },
@@ -356,7 +356,7 @@ test("a member that the others do not hear is never ready, and they serve on", (
 test("where all data is gone, no new set is made in the place of the old one", () =>
   always(4, [accessControl, fc.nat({ max: 2 })], async (shell, access, index) => {
     const stack = new Stack(shell, access);
-    stack.exists = true;
+    stack.hosts.forEach((host) => stack.known.add(host));
     expect(await stack.make(stack.hosts[index] ?? "")).toEqual({
       status: 1,
       output: [
@@ -367,15 +367,21 @@ test("where all data is gone, no new set is made in the place of the old one", (
     expect(stack.model.initiations).toBe(0);
   }));
 
-test("a snapshot of any member, restored to the first machine, becomes the whole set again", () =>
+test("a snapshot of any member, or of a set of one, restored to the last machine, becomes the whole set again", () =>
   always(
     60,
-    [accessControl, faults, fc.nat({ max: 2 })],
-    async (shell, access, sequence, source) => {
+    [accessControl, faults, fc.nat({ max: 2 }), fc.boolean()],
+    async (shell, access, sequence, member, alone) => {
       const stack = new Stack(shell, access);
       const { model, hosts } = stack;
-      await stack.makeAll();
-      await stack.expectWhole();
+      const source = alone ? 0 : member;
+      if (alone) {
+        expect(await stack.make(hosts[0])).toEqual(ok);
+        await stack.expectWhole([hosts[0]]);
+      } else {
+        await stack.makeAll();
+        await stack.expectWhole();
+      }
       const snapshot = structuredClone(model.member(hosts[source] ?? "").disk);
       for (const host of hosts) {
         await model.shutDown(model.member(host));

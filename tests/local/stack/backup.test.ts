@@ -97,7 +97,7 @@ test("a restore that is killed when the volumes are gone is run again, and could
   expect(npmRun("restore", "--", snapshot, "--stack", "local", "--yes").status).toBe(0);
   expect(await lines(stack)).toEqual(["a", "c"]);
   const list = npmRun("backup", "--", "--stack", "local", "--list").output;
-  expect(list).toMatch(/^snap-.*mongo1-data\s+before a restore$/m);
+  expect(list).toMatch(/^snap-.*mongo1-data\s+at a restore$/m);
 });
 
 test.each([

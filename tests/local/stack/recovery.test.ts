@@ -1,5 +1,5 @@
 import { findMachine } from "../../../local/region/access";
-import { eventually, inMachine } from "../machines";
+import { crash, eventually, inMachine } from "../machines";
 import { Browser, type WhoAmI } from "../../../local/traffic/browser";
 import { type Stack, statistic, upStack } from "./stack";
 
@@ -20,10 +20,9 @@ afterEach(() => {
   browser.close();
 });
 
-/** What a machine's power failing for a moment does. */
-async function crash(name: string): Promise<void> {
-  const { leader = 0 } = findMachine(name);
-  process.kill(leader, "SIGKILL");
+async function crashAndComeBack(name: string): Promise<void> {
+  const { leader } = findMachine(name);
+  crash(name);
   await eventually(() => {
     expect(findMachine(name).leader).not.toBe(leader);
     inMachine(name, "systemctl is-system-running --wait");
@@ -42,7 +41,7 @@ async function everyHostServes(): Promise<void> {
 test("a host that crashes is passed over, and takes its sessions again when it is back", async () => {
   browser.cookie = "host2";
   expect((await browser.whoami()).host).toBe("host2");
-  process.kill(findMachine("host2").leader ?? 0, "SIGKILL");
+  crash("host2");
   await eventually(async () => {
     const { host } = await browser.whoami();
     // The balancer tells the browser where it belongs now.
@@ -64,7 +63,7 @@ test("an application whose process dies is started again", async () => {
 test.each(["reboot", "crash"])("the balancer comes back by itself after a %s", async (kind) => {
   const session = await browser.connect("websocket");
   if (kind === "crash") {
-    await crash("balancer");
+    await crashAndComeBack("balancer");
   } else {
     inMachine("balancer", "systemctl reboot");
   }
@@ -88,7 +87,7 @@ test.each(["crash", "reboot"])(
     client.subscribe("tasks");
     const before = String(await client.call("tasks.insert", "before Mongo went"));
     if (kind === "crash") {
-      await crash("mongo1");
+      await crashAndComeBack("mongo1");
     } else {
       inMachine("mongo1", "systemctl reboot");
       await new Promise((resolve) => setTimeout(resolve, 3000));
