@@ -71,7 +71,7 @@ async function start(accessControl: "firewall" | "rbac"): Promise<void> {
   sandbox.run("install", "-d", "-o", "mongodb", "-g", "mongodb", "/var/lib/mongodb");
   sandbox.write("/var/lib/mongodb/.volume", "vol-0123456789abcdef0\n");
   // As long as no member was ready.
-  aws("echo 0");
+  aws("echo None");
 }
 afterEach(() => {
   sandbox.stop();
@@ -177,7 +177,7 @@ describe("with rbac", () => {
 
   test("with data of a member that was ready, it is set up again as it was", () => {
     evaluate(app, "db.things.insertOne({_id: 1})");
-    aws("echo 1");
+    aws("echo /meteor-scale/test/gates/mongo1");
     expect(setUp()).toEqual({ status: 0, output: "" });
     expect(evaluate(app, "db.things.countDocuments()")).toBe("1\n");
   });
