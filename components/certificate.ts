@@ -4,8 +4,9 @@ import { Secrets } from "./secrets";
 
 /** Where the certificate comes from. */
 export type CertificateSource =
-  | { kind: "selfSigned"; commonName: string }
-  | { kind: "pem"; certificatePem: string; privateKeyPem: string };
+  | { kind: "selfSigned"; names: string[] }
+  | { kind: "pem"; certificatePem: string; privateKeyPem: string }
+  | { kind: "acme"; names: string[]; email: string; directory: string };
 
 export interface CertificateArgs {
   source: CertificateSource;
@@ -55,8 +56,8 @@ export class Certificate extends pulumi.ComponentResource {
       `${name}-self-signed`,
       {
         privateKeyPem: key.privateKeyPem,
-        subject: { commonName: source.commonName },
-        dnsNames: [source.commonName],
+        subject: { commonName: source.names[0] },
+        dnsNames: source.names,
         validityPeriodHours: validityHours,
         earlyRenewalHours: renewalHours,
         allowedUses: ["digital_signature", "server_auth"],

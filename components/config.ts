@@ -4,6 +4,7 @@ import { distance } from "fastest-levenshtein";
 import { Netmask } from "netmask";
 import { type BundleFacts, readBundle } from "./bundle";
 import type { CertificateSource } from "./certificate";
+import { canBePublic, hostNameProblem, isInZone, isWildcard } from "./hostNames";
 import type { Nat } from "./network";
 
 /** A stack's configuration, valid as a whole. Texts that are secret in Pulumi.yaml are plain here. */
@@ -14,6 +15,10 @@ export interface StackConfig {
     | { kind: "address"; address: string; sha256: string };
   /** Without a slash at its end. */
   rootUrl: string;
+  /** What people reach the application by, each once, in lower case; rootUrl's host is the first. */
+  names: string[];
+  /** Name of the public Route 53 zone that is to have their records. */
+  hostedZone: string | undefined;
   hostCount: number;
   maxHosts: number;
   hostInstanceType: string;
@@ -57,6 +62,8 @@ export const configKeys = [
   "bundle",
   "bundleSha256",
   "rootUrl",
+  "extraDomains",
+  "hostedZone",
   "hostCount",
   "maxHosts",
   "hostInstanceType",
@@ -75,6 +82,8 @@ export const configKeys = [
   "tls",
   "certificatePem",
   "privateKeyPem",
+  "acmeEmail",
+  "acmeDirectory",
   "meteorSettings",
   "mailUrl",
   "env",
@@ -106,6 +115,9 @@ export const secretKeys: readonly ConfigKey[] = [
 
 /** SSM takes 8 KB at most: https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html */
 const parameterLimit = 8192;
+
+/** So that a certificate fits a parameter; Let's Encrypt takes 100: https://letsencrypt.org/docs/rate-limits/ */
+const nameLimit = 30;
 
 /** What the program sets itself; an `env` with one of these would be torn between two values. */
 const ownVariables = new Set([
@@ -164,16 +176,19 @@ export function parseConfig(
   const problems: string[] = [];
   const reader = new Reader(values, problems);
   const availabilityZone = readZone(reader, region);
+  const names = readNames(reader);
   const config = {
     region: readRegion(region, problems),
     bundle: readBundleSource(reader),
     rootUrl: readRootUrl(reader),
+    names,
+    hostedZone: readHostedZone(reader, names),
     ...readHosts(reader),
     hostInstanceType: reader.instanceType("hostInstanceType"),
     mongo: readMongo(reader, region, availabilityZone),
     balancerInstanceType: reader.instanceType("balancerInstanceType"),
     studInstall: reader.oneOf("studInstall", ["source", "package"]),
-    certificate: readCertificate(reader),
+    certificate: readCertificate(reader, names),
     meteorSettings: readSettings(reader),
     mailUrl: readMailUrl(reader),
     env: readEnvironment(reader),
@@ -349,6 +364,49 @@ function readRootUrl(reader: Reader): string {
   return given.replace(/\/+$/, "");
 }
 
+function readNames(reader: Reader): string[] {
+  const rootUrl = reader.text("rootUrl");
+  const names = URL.canParse(rootUrl) ? [new URL(rootUrl).hostname] : [];
+  const given = reader.json("extraDomains") ?? [];
+  if (!Array.isArray(given)) {
+    reader.problem(
+      "extraDomains",
+      reader.text("extraDomains"),
+      "it must be a list of names, such as [www.example.com]",
+    );
+    return names;
+  }
+  for (const name of given.map((one) => String(one).toLowerCase())) {
+    const problem = hostNameProblem(name, true);
+    if (problem !== undefined) {
+      reader.problem("extraDomains", name, problem);
+    } else if (names.includes(name)) {
+      reader.problem("extraDomains", name, "it is rootUrl's own, or there twice; leave it out");
+    } else {
+      names.push(name);
+    }
+  }
+  return names;
+}
+
+function readHostedZone(reader: Reader, names: string[]): string | undefined {
+  const zone = reader.text("hostedZone").toLowerCase();
+  if (zone === "") {
+    return undefined;
+  }
+  const problem = hostNameProblem(zone);
+  if (problem !== undefined) {
+    reader.problem("hostedZone", zone, problem);
+  } else if (!names.some((name) => isInZone(name, zone))) {
+    reader.problem(
+      "hostedZone",
+      zone,
+      `none of the application's names is in that zone (${names.join(", ")}); leave it out, or name the zone of one`,
+    );
+  }
+  return zone;
+}
+
 function readHosts(reader: Reader): { hostCount: number; maxHosts: number } {
   const maxHosts = reader.integer(
     "maxHosts",
@@ -476,16 +534,24 @@ function readMongoZones(reader: Reader, region: string | undefined, own: string)
   return Array.from({ length: members }, (_, index) => zones[index % zones.length] ?? own);
 }
 
-function readCertificate(reader: Reader): CertificateSource {
-  const kind = reader.oneOf("tls", ["selfSigned", "pem"]);
+function readCertificate(reader: Reader, names: string[]): CertificateSource {
+  const kind = reader.oneOf("tls", ["selfSigned", "pem", "acme"]);
   const certificatePem = reader.text("certificatePem");
   const privateKeyPem = reader.text("privateKeyPem");
-  const rootUrl = reader.text("rootUrl");
+  const account = readAcmeAccount(reader, kind === "acme");
+  if (kind !== "pem" && names.length > nameLimit) {
+    reader.problem(
+      "extraDomains",
+      `${names.length - 1} names`,
+      `at most ${nameLimit - 1} fit the certificate beside rootUrl's`,
+    );
+  }
+  if (kind === "acme") {
+    checkAcmeNames(reader, names);
+    return { kind, names, ...account };
+  }
   if (kind !== "pem") {
-    return {
-      kind: "selfSigned",
-      commonName: URL.canParse(rootUrl) ? new URL(rootUrl).hostname : "",
-    };
+    return { kind: "selfSigned", names };
   }
   checkPair(reader, certificatePem, privateKeyPem);
   return {
@@ -493,6 +559,54 @@ function readCertificate(reader: Reader): CertificateSource {
     certificatePem: `${certificatePem}\n`,
     privateKeyPem: `${privateKeyPem}\n`,
   };
+}
+
+function readAcmeAccount(reader: Reader, needed: boolean): { email: string; directory: string } {
+  const email = reader.text("acmeEmail");
+  if ((needed || email !== "") && !/^[\w.+-]+@[\w-]+(\.[\w-]+)+$/.test(email)) {
+    reader.problem(
+      "acmeEmail",
+      email,
+      "with tls acme it must be the address that the authority may write to, such as ops@example.com",
+    );
+  }
+  const directory = reader.text("acmeDirectory");
+  if (!/^https:\/\/[^\s'"@]+$/.test(directory) || !URL.canParse(directory)) {
+    reader.problem(
+      "acmeDirectory",
+      directory,
+      "it must be the https:// address of an ACME authority's directory",
+    );
+  }
+  return { email, directory };
+}
+
+/** The authority looks for each name in the public DNS, and asks it for an answer on port 80. */
+function checkAcmeNames(reader: Reader, names: string[]): void {
+  const rootUrl = reader.text("rootUrl");
+  if (!URL.canParse(rootUrl)) {
+    return;
+  }
+  const { hostname, port } = new URL(rootUrl);
+  if (port !== "") {
+    reader.problem("rootUrl", rootUrl, "with tls acme it can't have a port but 443; leave it out");
+  }
+  for (const name of names) {
+    const key = name === hostname ? "rootUrl" : "extraDomains";
+    if (isWildcard(name)) {
+      reader.problem(
+        key,
+        name,
+        "with tls acme it needs a challenge by DNS; bring a wildcard certificate with tls pem",
+      );
+    } else if (!canBePublic(name)) {
+      reader.problem(
+        key,
+        key === "rootUrl" ? rootUrl : name,
+        "with tls acme it must be a name that the authority can reach, such as app.example.com",
+      );
+    }
+  }
 }
 
 function checkPair(reader: Reader, certificatePem: string, privateKeyPem: string): void {

@@ -393,6 +393,8 @@ describe("a data volume", () => {
     bundle: { bundle: "https://example.com/a.tar.gz", bundleSha256: "0".repeat(64) },
     bundleSha256: { bundle: "https://example.com/a.tar.gz", bundleSha256: "1".repeat(64) },
     rootUrl: { rootUrl: "https://www.example.com" },
+    extraDomains: { extraDomains: ["www.example.com"] },
+    hostedZone: { hostedZone: "example.com" },
     hostCount: { hostCount: 2 },
     maxHosts: { maxHosts: 12 },
     hostInstanceType: { hostInstanceType: "m7a.medium" },
@@ -411,6 +413,12 @@ describe("a data volume", () => {
     tls: certificate,
     certificatePem: certificate,
     privateKeyPem: certificate,
+    acmeEmail: { tls: "acme", acmeEmail: "ops@example.com" },
+    acmeDirectory: {
+      tls: "acme",
+      acmeEmail: "ops@example.com",
+      acmeDirectory: "https://acme.example.com/directory",
+    },
     meteorSettings: { meteorSettings: '{"a": 1}' },
     mailUrl: { mailUrl: "smtps://secret-user:secret-word@mail.example.com" },
     env: { env: { A: "b" } },
@@ -456,6 +464,23 @@ test("a set of one's own leaves no Mongo machine, volume or group", async () => 
   expect([...instances(result).keys()]).not.toContain("mongo1");
   expect(ofType(result, "aws:ebs/volume:Volume")).toEqual([]);
   expect(result.resources.filter(({ name }) => name.includes("mongo"))).toEqual([]);
+});
+
+test("a certificate of the stack's own is for all names, and the same as ever for one", async () => {
+  const inputs = async (values: Record<string, unknown>): Promise<unknown> =>
+    ofType(await run(values), "tls:index/selfSignedCert:SelfSignedCert")[0]?.inputs;
+  expect(await inputs({})).toEqual({
+    privateKeyPem: "secret-of-certificate-key",
+    subject: { commonName: "app.example.com" },
+    dnsNames: ["app.example.com"],
+    validityPeriodHours: 8760,
+    earlyRenewalHours: 720,
+    allowedUses: ["digital_signature", "server_auth"],
+  });
+  expect(await inputs({ extraDomains: ["www.example.com"] })).toMatchObject({
+    subject: { commonName: "app.example.com" },
+    dnsNames: ["app.example.com", "www.example.com"],
+  });
 });
 
 test("the firewall alone guards Mongo if asked: no password exists", async () => {

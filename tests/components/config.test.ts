@@ -1,11 +1,15 @@
+import { isIP } from "node:net";
 import fc from "fast-check";
 import { configKeys, parseConfig, type StackConfig } from "../../components/config";
+import { hostNameProblem } from "../../components/hostNames";
 import { declaredConfig, withDefaults } from "../../local/mockEngine";
 import { makeCertificate } from "../certificate";
 import { sampleBundle } from "../sampleBundle";
 
 const bundle = sampleBundle();
 const region = "eu-central-1";
+
+const acme = { tls: "acme", acmeEmail: "ops@example.com" };
 
 /** The configuration of a stack that sets just these keys. */
 function parse(values: Record<string, unknown> = {}): StackConfig {
@@ -22,7 +26,9 @@ test("two keys are enough", () => {
     maxHosts: 8,
     hostInstanceType: "c7a.medium",
     mongo: { kind: "machines", accessControl: "rbac" },
-    certificate: { kind: "selfSigned", commonName: "app.example.com" },
+    names: ["app.example.com"],
+    hostedZone: undefined,
+    certificate: { kind: "selfSigned", names: ["app.example.com"] },
     availabilityZone: "eu-central-1a",
     nat: "gateway",
     protectData: true,
@@ -78,7 +84,61 @@ test.each<[string, Record<string, unknown>, RegExp]>([
     { mongoUrl: "mongodb://db/app", mongoOplogUrl: "mongodb://db/app" },
     /mongoOplogUrl is not valid; .*database local/,
   ],
-  ["tls", { tls: "acme" }, /tls is acme; it must be selfSigned or pem/],
+  ["extraDomains", { extraDomains: "www" }, /extraDomains is not valid; it must be JSON/],
+  ["extraDomains", { extraDomains: { a: 1 } }, /extraDomains is .*; it must be a list of names/],
+  ["extraDomains", { extraDomains: ["www"] }, /extraDomains is www; it must be a whole name/],
+  ["extraDomains", { extraDomains: ["*.com"] }, /extraDomains is \*\.com; it must be a whole name/],
+  ["extraDomains", { extraDomains: ["192.0.2.1"] }, /is 192\.0\.2\.1; it must be a name, not an/],
+  ["extraDomains", { extraDomains: ["2001:db8::1"] }, /it must be a name, not an address/],
+  ["extraDomains", { extraDomains: ["example.com."] }, /leave out the dot at its end/],
+  ["extraDomains", { extraDomains: ["bücher.example.org"] }, /xn--bcher-kva\.example\.org/],
+  [
+    "extraDomains",
+    { extraDomains: ["https://a.example.com"] },
+    /letters, digits, hyphens and dots/,
+  ],
+  ["extraDomains", { extraDomains: ["a-.example.com"] }, /a letter or digit beside each dot/],
+  ["extraDomains", { extraDomains: ["a..example.com"] }, /a letter or digit beside each dot/],
+  ["extraDomains", { extraDomains: ["a.*.example.com"] }, /letters, digits, hyphens and dots/],
+  ["extraDomains", { extraDomains: [`${"a".repeat(64)}.com`] }, /253 characters, and 63 between/],
+  ["extraDomains", { extraDomains: [`${"a.".repeat(126)}com`] }, /253 characters, and 63 between/],
+  ["extraDomains", { extraDomains: ["App.example.com"] }, /it is rootUrl's own, or there twice/],
+  [
+    "extraDomains",
+    { extraDomains: ["a.example.com", "A.example.com"] },
+    /extraDomains is a\.example\.com; it is rootUrl's own, or there twice/,
+  ],
+  [
+    "extraDomains",
+    { extraDomains: Array.from({ length: 30 }, (_, index) => `a${index}.example.com`) },
+    /extraDomains is 30 names; at most 29 fit the certificate/,
+  ],
+  ["hostedZone", { hostedZone: "com" }, /hostedZone is com; it must be a whole name/],
+  ["hostedZone", { hostedZone: "*.example.com" }, /hostedZone is \*.*letters, digits/],
+  [
+    "hostedZone",
+    { hostedZone: "ample.com", extraDomains: ["www.example.org"] },
+    /hostedZone is ample\.com; none of .* in that zone \(app\.example\.com, www\.example\.org\)/,
+  ],
+  ["tls", { tls: "magic" }, /tls is magic; it must be selfSigned or pem or acme/],
+  ["acmeEmail", { tls: "acme" }, /acmeEmail is not set; with tls acme it must be the address/],
+  ["acmeEmail", { acmeEmail: "ops" }, /acmeEmail is ops; .*ops@example\.com/],
+  ["acmeDirectory", { acmeDirectory: "http://ca.example.com" }, /https:\/\/ address of an ACME/],
+  ["acmeDirectory", { acmeDirectory: "" }, /acmeDirectory is not set/],
+  ["rootUrl", { ...acme, rootUrl: "https://a.example.com:8443" }, /can't have a port but 443/],
+  ["rootUrl", { ...acme, rootUrl: "https://192.0.2.1" }, /rootUrl is https:.* can reach/],
+  ["rootUrl", { ...acme, rootUrl: "https://meteor.localhost" }, /rootUrl is https:.* can reach/],
+  ["rootUrl", { ...acme, rootUrl: "https://*.example.com" }, /rootUrl is \*.* challenge by DNS/],
+  [
+    "extraDomains",
+    { ...acme, extraDomains: ["*.example.com"] },
+    /extraDomains is \*\.example\.com; .* challenge by DNS; bring a wildcard certificate with tls pem/,
+  ],
+  [
+    "extraDomains",
+    { ...acme, extraDomains: ["app.internal"] },
+    /extraDomains is app\.internal; .* authority can reach/,
+  ],
   ["certificatePem", { tls: "pem" }, /certificatePem is not set/],
   ["meteorSettings", { meteorSettings: { long: "x".repeat(9000) } }, /bytes of JSON; at most 8192/],
   ["meteorSettings", { meteorSettings: "{" }, /meteorSettings is not valid/],
@@ -127,6 +187,55 @@ test("without a region there is no stack", () => {
 
 test("a NAT instance is a choice", () => {
   expect(parse({ nat: "instance" })).toMatchObject({ nat: "instance", amiId: undefined });
+});
+
+test("names are rootUrl's and those of extraDomains, which the certificate is for", () => {
+  const names = ["xn--bcher-kva.example.com", "www.example.com", "example.org"];
+  const values = {
+    rootUrl: "https://Bücher.example.com:443/",
+    extraDomains: ["WWW.example.com", "example.org"],
+  };
+  expect(parse(values)).toMatchObject({ names, certificate: { kind: "selfSigned", names } });
+  expect(parse({ ...acme, ...values })).toMatchObject({
+    names,
+    certificate: {
+      kind: "acme",
+      names,
+      email: "ops@example.com",
+      directory: "https://acme-v02.api.letsencrypt.org/directory",
+    },
+  });
+});
+
+test("a wildcard is a name where no authority has to be asked", () => {
+  expect(parse({ extraDomains: ["*.example.com"] }).names).toContain("*.example.com");
+});
+
+test("a zone is one that has a name of the application", () => {
+  const values = { extraDomains: ["example.org", "*.example.net"] };
+  for (const hostedZone of ["Example.com", "app.example.com", "example.org", "example.net"]) {
+    expect(parse({ ...values, hostedZone }).hostedZone).toBe(hostedZone.toLowerCase());
+  }
+});
+
+test("whatever the names, those that are accepted are what a URL makes of them", () => {
+  const label = fc.stringMatching(/^[a-zA-Z0-9-]{1,70}$/);
+  const name = fc.oneof(
+    fc.domain(),
+    fc.array(label, { minLength: 1, maxLength: 5 }).map((labels) => labels.join(".")),
+    fc.string(),
+  );
+  fc.assert(
+    fc.property(name, (given) => {
+      const lower = given.toLowerCase();
+      if (hostNameProblem(lower) === undefined) {
+        expect(new URL(`https://${given}/`).hostname).toBe(lower);
+        expect(lower.split(".").length).toBeGreaterThan(1);
+        expect(isIP(lower)).toBe(0);
+      }
+    }),
+  );
+  fc.assert(fc.property(fc.domain(), (given) => hostNameProblem(given) === undefined));
 });
 
 test("a certificate and its key are accepted together", () => {
