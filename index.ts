@@ -17,6 +17,7 @@ import {
 } from "./components/mongoReplicaSet";
 import { NatInstance } from "./components/natInstance";
 import { Network } from "./components/network";
+import { lookUpHostedZone, PublicNames } from "./components/publicNames";
 import { Secrets } from "./components/secrets";
 
 // Node 20.20 and 22.23 otherwise spin for ever while they print an error's source-mapped stack.
@@ -24,7 +25,7 @@ import { Secrets } from "./components/secrets";
 
 export = async (): Promise<Record<string, unknown>> => {
   const config = readConfig();
-  const [hostType, mongoType, balancerType] = await Promise.all([
+  const [hostType, mongoType, balancerType, hostedZone] = await Promise.all([
     lookUpInstanceType({
       key: "hostInstanceType",
       name: config.hostInstanceType,
@@ -40,6 +41,7 @@ export = async (): Promise<Record<string, unknown>> => {
         })
       : undefined,
     lookUpInstanceType({ key: "balancerInstanceType", name: config.balancerInstanceType }),
+    config.hostedZone === undefined ? undefined : lookUpHostedZone(config.hostedZone),
   ]);
 
   const stack = pulumi.getStack();
@@ -172,10 +174,16 @@ export = async (): Promise<Record<string, unknown>> => {
     readyTimeoutSeconds: config.readyTimeout,
     dependsOn: [...reachable, ...certificate.secrets.parameters],
   });
+  const publicNames = new PublicNames("names", {
+    names: config.names,
+    zone: hostedZone,
+    ipAddress: balancer.ipAddress,
+  });
 
   return {
     url: config.rootUrl,
     ipAddress: balancer.ipAddress,
+    dnsRecords: publicNames.toMake,
     hosts: pool.hosts,
     mongoMembers: mongo?.members ?? [],
     session: config.sessionManager ? sessionCommand(defaults) : "sessionManager is off",

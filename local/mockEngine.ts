@@ -217,9 +217,21 @@ function answer({ token, inputs }: MockCallArgs): Record<string, unknown> {
       return { id: "ami-0123456789abcdef0" };
     case "aws:ec2/getInstanceType:getInstanceType":
       return instanceTypeFacts(String((inputs as Record<string, unknown>)["instanceType"]));
+    case "aws:route53/getZone:getZone":
+      return hostedZoneFacts(inputs as Record<string, unknown>);
     default:
       throw new Error(`the program asked ${token}, which nobody expected`);
   }
+}
+
+/** An account with the public zone of example.com, as its domain is. */
+function hostedZoneFacts({ name, privateZone }: Record<string, unknown>): Record<string, unknown> {
+  if (name !== "example.com" || privateZone !== false) {
+    const details = "no matching Route 53 Hosted Zone found";
+    // Pulumi tells an error of a call by this field.
+    throw Object.assign(new Error(details), { details });
+  }
+  return { zoneId: "Z-example-com", name };
 }
 
 /** As EC2 names types: a `g` after the generation is AWS's own processor, `medium` has one core. */

@@ -466,6 +466,47 @@ test("a set of one's own leaves no Mongo machine, volume or group", async () => 
   expect(result.resources.filter(({ name }) => name.includes("mongo"))).toEqual([]);
 });
 
+describe("the application's names", () => {
+  const values = { extraDomains: ["*.app.example.com", "example.com", "example.org"] };
+
+  test("are told to whoever looks after the domain where no zone is known", async () => {
+    const { resources, outputs } = await run(values);
+    expect(resources.filter(({ name }) => name.startsWith("names-"))).toEqual([]);
+    expect(outputs["dnsRecords"]).toEqual([
+      "app.example.com A 203.0.113.10",
+      "*.app.example.com A 203.0.113.10",
+      "example.com A 203.0.113.10",
+      "example.org A 203.0.113.10",
+    ]);
+  });
+
+  test("have a record each in the zone that they are in, as soon as there is an address", async () => {
+    const { resources, outputs } = await run({ ...values, hostedZone: "example.com" });
+    const records = resources.filter(({ name }) => name.startsWith("names-"));
+    const names = ["app.example.com", "*.app.example.com", "example.com"];
+    expect(records).toEqual(
+      names.map((name) => ({
+        type: "aws:route53/record:Record",
+        name: `names-${name}`,
+        inputs: { zoneId: "Z-example-com", name, type: "A", ttl: 60, records: ["203.0.113.10"] },
+        options: expect.objectContaining({ dependsOn: ["balancer-address"] }) as unknown,
+      })),
+    );
+    expect(outputs["dnsRecords"]).toEqual(["example.org A 203.0.113.10"]);
+  });
+
+  test("that the public DNS can't have are nobody's work", async () => {
+    const { outputs } = await run({ rootUrl: "https://meteor.localhost" });
+    expect(outputs["dnsRecords"]).toEqual([]);
+  });
+
+  test("are refused with a zone that the account does not have", async () => {
+    await expect(run({ ...values, hostedZone: "example.org" })).rejects.toThrow(
+      /hostedZone is example\.org; this account has no public Route 53 zone of that name/,
+    );
+  });
+});
+
 test("a certificate of the stack's own is for all names, and the same as ever for one", async () => {
   const inputs = async (values: Record<string, unknown>): Promise<unknown> =>
     ofType(await run(values), "tls:index/selfSignedCert:SelfSignedCert")[0]?.inputs;
