@@ -361,6 +361,24 @@ const rows: Row[] = [
     change: (made) => ({ records: [made(instance).state["privateIp"]] }),
   },
   {
+    type: zone,
+    name: "public",
+    inputs: () => ({ name: "example.org", forceDestroy: true }),
+    change: () => ({ comment: "the world's names" }),
+  },
+  {
+    type: record,
+    name: "wildcard",
+    inputs: (made) => ({
+      zoneId: made(zone, "public").id,
+      name: "*.app.example.org",
+      type: "A",
+      ttl: 60,
+      records: ["192.0.2.1"],
+    }),
+    change: (made) => ({ records: [made(eip, "balancer").state["publicIp"]] }),
+  },
+  {
     type: "aws:cloudwatch/metricAlarm:MetricAlarm",
     inputs: (made) => ({
       namespace: "AWS/EC2",
@@ -1045,6 +1063,23 @@ describe("machines behave as on EC2", () => {
   });
 });
 
+describe("records of a zone", () => {
+  test("of a name with * are one record, however Route 53 writes it", async () => {
+    const engine = engineOf("aws:");
+    const { id: zoneId } = await engine.create(zone, "wild", { name: "wild.example" });
+    const inputs = { zoneId, name: "*.wild.example", type: "A", ttl: 60, records: ["192.0.2.1"] };
+    const made = await engine.create(record, "wild", inputs);
+    expect(made.state).toMatchObject({ name: "*.wild.example", fqdn: "*.wild.example" });
+    expect((await engine.read(made))?.state).toEqual(made.state);
+    // moto gives the name back as it was, Route 53 does not.
+    const asTold = { ...made, state: { ...made.state, name: "\\052.wild.example." } };
+    expect((await engine.diff(asTold, inputs)).replaces).toEqual([]);
+    await expect(engine.create(record, "again", inputs)).rejects.toThrow(/already exists/);
+    await engine.delete(made);
+    expect(await engine.read(made)).toBeUndefined();
+  });
+});
+
 describe("functions", () => {
   const invoke = (token: string, args: Values): ReturnType<Engine["invoke"]> =>
     engineOf("aws:").invoke(token, args);
@@ -1076,6 +1111,48 @@ describe("functions", () => {
     await expect(
       invoke("aws:ec2/getInstanceType:getInstanceType", { instanceType: "z9.huge" }),
     ).rejects.toThrow(/z9\.huge/);
+  });
+
+  test("getZone finds one zone by its id, or by its name and kind", async () => {
+    const engine = engineOf("aws:");
+    const token = "aws:route53/getZone:getZone";
+    const { id: vpcId } = await engine.create(vpc, "names", { cidrBlock: "10.9.0.0/16" });
+    const inputs = { name: "names.example", comment: "for people", tags: { ready: "1", a: "b" } };
+    const open = await engine.create(zone, "open", inputs);
+    const closed = await engine.create(zone, "closed", { name: inputs.name, vpcs: [{ vpcId }] });
+    const found = {
+      id: open.id,
+      zoneId: open.id,
+      name: "names.example",
+      comment: "for people",
+      privateZone: false,
+      tags: { a: "b", project: "meteor-scale" },
+    };
+    for (const args of [
+      { zoneId: open.id },
+      { name: "names.example" },
+      { name: "Names.Example.", privateZone: false },
+    ]) {
+      expect((await engine.invoke(token, args)).result).toMatchObject(found);
+    }
+    const { result } = await engine.invoke(token, { name: "names.example", privateZone: true });
+    expect(result).toMatchObject({ zoneId: closed.id, privateZone: true });
+    expect(result["nameServers"]).toEqual(closed.state["nameServers"]);
+
+    await expect(engine.invoke(token, { name: "other.example" })).rejects.toThrow(
+      /no matching Route 53 Hosted Zone found/,
+    );
+    const twin = await engine.create(zone, "twin", { name: "names.example" });
+    await expect(engine.invoke(token, { name: "names.example" })).rejects.toThrow(
+      /multiple Route 53 Hosted Zones matched/,
+    );
+    await expect(engine.invoke(token, { name: "names.example", zoneId: open.id })).rejects.toThrow(
+      /only one of/,
+    );
+    await expect(engine.invoke(token, { zoneId: "Z0" })).rejects.toThrow(/Z0|NoSuchHostedZone/);
+    for (const made of [open, closed, twin]) {
+      await engine.delete(made);
+    }
   });
 
   test("getInstance finds one machine by id or tag, without ignored tags", async () => {

@@ -1,10 +1,12 @@
 import * as ec2 from "@aws-sdk/client-ec2";
+import * as route53 from "@aws-sdk/client-route-53";
 import * as ssm from "@aws-sdk/client-ssm";
 import { GetCallerIdentityCommand } from "@aws-sdk/client-sts";
 import type * as aws from "@pulumi/aws";
 import { providerFunction } from "../definition";
 import { type AwsContext, ec2Arn, tagMap } from "./context";
 import { primaryInterface } from "./ec2Instance";
+import { nameServersOf, plainName } from "./route53";
 
 interface Filter {
   name: string;
@@ -279,6 +281,66 @@ const getParametersByPath = providerFunction<
   },
 });
 
+/** In the real provider's words, which the program reads. */
+const getZone = providerFunction<AwsContext, aws.route53.GetZoneArgs, aws.route53.GetZoneResult>({
+  token: "aws:route53/getZone:getZone",
+  arguments: ["name", "zoneId", "privateZone"],
+  async invoke(context, args) {
+    const client = context.route53;
+    if (args.name !== undefined && args.zoneId !== undefined) {
+      throw new Error("only one of `zone_id` or `name` may be set");
+    }
+    const id = args.zoneId ?? (await zoneOfName(client, args.name, args.privateZone ?? false));
+    const { HostedZone: it, DelegationSet } = await client.send(
+      new route53.GetHostedZoneCommand({ Id: id }),
+    );
+    const { ResourceTagSet } = await client.send(
+      new route53.ListTagsForResourceCommand({ ResourceType: "hostedzone", ResourceId: id }),
+    );
+    const nameServers = DelegationSet?.NameServers ?? (await nameServersOf(client, id));
+    return {
+      id,
+      zoneId: id,
+      arn: `arn:aws:route53:::hostedzone/${id}`,
+      callerReference: it?.CallerReference ?? "",
+      comment: it?.Config?.Comment ?? "",
+      linkedServiceDescription: it?.LinkedService?.Description ?? "",
+      linkedServicePrincipal: it?.LinkedService?.ServicePrincipal ?? "",
+      name: plainName(it?.Name),
+      nameServers,
+      primaryNameServer: nameServers[0] ?? "",
+      privateZone: it?.Config?.PrivateZone ?? false,
+      resourceRecordSetCount: it?.ResourceRecordSetCount ?? 0,
+      tags: visibleTags(context, ResourceTagSet?.Tags),
+    };
+  },
+});
+
+async function zoneOfName(
+  client: route53.Route53Client,
+  name: string | undefined,
+  privateZone: boolean,
+): Promise<string> {
+  const found: route53.HostedZone[] = [];
+  for await (const page of route53.paginateListHostedZones({ client }, {})) {
+    found.push(...(page.HostedZones ?? []));
+  }
+  const [zone, another] = found.filter(
+    ({ Name, Config }) =>
+      (name === undefined || plainName(Name) === plainName(name)) &&
+      (Config?.PrivateZone ?? false) === privateZone,
+  );
+  if (zone === undefined) {
+    throw new Error("no matching Route 53 Hosted Zone found");
+  }
+  if (another !== undefined) {
+    throw new Error(
+      "multiple Route 53 Hosted Zones matched; use additional constraints to reduce matches to a single Route 53 Hosted Zone",
+    );
+  }
+  return (zone.Id ?? "").replace("/hostedzone/", "");
+}
+
 export const functions = [
   getAmi,
   getInstance,
@@ -287,4 +349,5 @@ export const functions = [
   getCallerIdentity,
   getParameter,
   getParametersByPath,
+  getZone,
 ];

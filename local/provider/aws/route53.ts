@@ -112,7 +112,7 @@ async function updateVpcs(
   }
 }
 
-async function nameServersOf(client: route53.Route53Client, id: string): Promise<string[]> {
+export async function nameServersOf(client: route53.Route53Client, id: string): Promise<string[]> {
   const { ResourceRecordSets } = await client.send(
     new route53.ListResourceRecordSetsCommand({ HostedZoneId: id }),
   );
@@ -207,8 +207,12 @@ const record = resource<AwsContext, aws.route53.RecordArgs, aws.route53.RecordSt
   },
 });
 
-function plainName(name: unknown): string {
-  return String(name).toLowerCase().replace(/\.$/, "");
+/** As people write it: Route 53 knows no case, ends names with a dot, and gives `*` as an octal code. */
+export function plainName(name: unknown): string {
+  return String(name)
+    .toLowerCase()
+    .replace(/\.$/, "")
+    .replace(/^\\052(?=\.)/, "*");
 }
 
 /** Imported as ZONE_NAME_TYPE. */

@@ -107,6 +107,7 @@ test("the stack's outputs tell where everything is, and no secret", async () => 
   expect(outputs).toMatchObject({
     url: "https://meteor.localhost",
     ipAddress: stack.address,
+    dnsRecords: [],
     hosts: ["host1", "host2", "host3"],
     mongoMembers: ["mongo1.meteor.internal"],
   });
