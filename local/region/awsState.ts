@@ -229,12 +229,16 @@ export class AwsState {
 
   private async readRecords(): Promise<AddressRecord[]> {
     const { HostedZones } = await this.route53.send(new ListHostedZonesCommand({}));
-    const sets = await Promise.all((HostedZones ?? []).map(({ Id }) => this.readZone(Id)));
+    const sets = await Promise.all(
+      (HostedZones ?? []).map(async ({ Id, Config }) =>
+        (await this.readZone(Id)).map((set) => ({ ...set, public: !Config?.PrivateZone })),
+      ),
+    );
     return sets.flat().flatMap((set) => {
       const name = (set.Name ?? "").replace(/\.$/, "");
       if (set.Type === "A") {
         const addresses = (set.ResourceRecords ?? []).map(({ Value }) => Value ?? "");
-        return [{ name, ttl: set.TTL ?? 60, addresses }];
+        return [{ name, ttl: set.TTL ?? 60, addresses, public: set.public }];
       }
       if (set.Type !== "NS" && set.Type !== "SOA" && !this.unserved.has(name)) {
         this.unserved.add(name);

@@ -32,6 +32,8 @@ export interface FirewallInput {
   internetRange: string;
   /** The router's interface to the namespace that plays the internet. */
   internetInterface: string;
+  /** The router's address on it: the source of machines that have no elastic address. */
+  internetRouterAddress: string;
 }
 
 /**
@@ -40,6 +42,9 @@ export interface FirewallInput {
  *
  * A packet between machines must pass the sender's egress rules and the receiver's ingress rules;
  * replies pass by themselves. What no rule allows is dropped without an answer, as on AWS.
+ *
+ * A machine that connects to an elastic address goes by the internet, even to itself: its rules see
+ * that address, and the receiver's rules see the sender's own one.
  */
 export function renderFirewall(input: FirewallInput): string {
   const machines = [...input.machines].sort((a, b) => a.id.localeCompare(b.id));
@@ -66,48 +71,68 @@ export function renderFirewall(input: FirewallInput): string {
       ),
     ]),
     // Connections through an elastic address end when it moves to another machine.
+    ...set(
+      "elastic",
+      "ipv4_addr . ipv4_addr",
+      addresses.map((each) => `${each.internetAddress} . ${each.privateAddress}`),
+    ),
     ...chain("elastic", [
-      ...addresses.flatMap(({ internetAddress, privateAddress }) => [
-        `ct original ip daddr ${internetAddress} ct direction original ip daddr ${privateAddress} accept`,
-        `ct original ip daddr ${internetAddress} ct direction reply ip saddr ${privateAddress} accept`,
-      ]),
-      "meta l4proto tcp reject with tcp reset",
-      "drop",
+      `ct original ip daddr ${input.internetRange} ct original ip daddr . ct reply ip saddr != @elastic goto ended`,
+      `ct reply ip daddr ${input.internetRange} ct reply ip daddr . ct original ip saddr != @elastic goto ended`,
     ]),
+    ...chain("ended", ["meta l4proto tcp reject with tcp reset", "drop"]),
     ...chain("prerouting", [
       "type nat hook prerouting priority dstnat; policy accept;",
-      addresses.length === 0
-        ? ""
-        : `dnat to ip daddr map { ${addresses.map((each) => `${each.internetAddress} : ${each.privateAddress}`).join(", ")} }`,
+      `ip daddr ${input.internetRange} jump egress`,
+      translate(
+        "dnat to ip daddr",
+        addresses.map((each) => `${each.internetAddress} : ${each.privateAddress}`),
+      ),
     ]),
     ...chain("forward", [
       "type filter hook forward priority filter; policy drop;",
-      `ct state established,related ct original ip daddr ${input.internetRange} goto elastic`,
+      "ct state established,related jump elastic",
       "ct state established,related accept",
       // A VPC's own addresses do not exist on the internet.
       `iifname "${input.internetInterface}" ct status & dnat == 0 drop`,
-      ...vpc.map((range) => `ip saddr ${range} ip daddr != ${range} reject`),
-      "jump egress",
-      "jump ingress",
+      ...vpc.map(
+        (range) =>
+          `ip saddr ${range} ip daddr != ${range} oifname != "${input.internetInterface}" ct status & dnat == 0 reject`,
+      ),
+      // To an elastic address it was asked before that was translated.
+      "ct status & dnat == 0 jump egress",
       ...vpc.map((range) => `ip daddr ${range} accept`),
+      `oifname "${input.internetInterface}" accept`,
+    ]),
+    ...chain("postrouting", [
+      "type nat hook postrouting priority srcnat; policy accept;",
+      `iifname "${input.internetInterface}" accept`,
+      `oifname != "${input.internetInterface}" ct status & dnat == 0 accept`,
+      translate(
+        "snat to ip saddr",
+        addresses.map((each) => `${each.privateAddress} : ${each.internetAddress}`),
+      ),
+      // As a NAT gateway does.
+      `snat to ${input.internetRouterAddress}`,
+    ]),
+    // Also for what comes from the computer through an elastic address, which starts at the router.
+    ...chain("delivery", [
+      "type filter hook postrouting priority srcnat + 10; policy accept;",
+      "ct state established,related accept",
+      "jump ingress",
     ]),
     ...chain("input", [
       "type filter hook input priority filter; policy drop;",
       'iif "lo" accept',
+      `iifname "${input.internetInterface}" ip daddr ${input.internetRouterAddress} meta l4proto { tcp, udp } th dport 53 accept`,
       `iifname "${input.internetInterface}" drop`,
       "ct state established,related accept",
+      `ip daddr { ${input.awsApiAddress}, ${input.internetRouterAddress} } jump egress`,
       // Security groups do not hold back the resolver and the metadata service:
       // https://docs.aws.amazon.com/vpc/latest/userguide/vpc-security-groups.html
       "meta l4proto { tcp, udp } th dport 53 accept",
       "ip daddr 169.254.169.254 tcp dport 80 accept",
-      `ip daddr ${input.awsApiAddress} jump egress`,
       `ip daddr ${input.awsApiAddress} tcp dport 443 accept`,
-    ]),
-    // What comes from the computer through an elastic address starts at the router.
-    ...chain("output", [
-      "type filter hook output priority filter; policy accept;",
-      "ct state established,related accept",
-      "jump ingress",
     ]),
     "}",
   ];
@@ -126,6 +151,19 @@ function dispatch(field: "saddr" | "daddr", verdicts: string[]): string {
   return verdicts.length === 0 ? "" : `ip ${field} vmap { ${verdicts.join(", ")} }`;
 }
 
+function translate(statement: string, elements: string[]): string {
+  return elements.length === 0 ? "" : `${statement} map { ${elements.join(", ")} }`;
+}
+
+function set(name: string, type: string, elements: string[]): string[] {
+  return [
+    `  set ${name} {`,
+    `    type ${type}`,
+    ...(elements.length === 0 ? [] : [`    elements = { ${elements.join(", ")} }`]),
+    "  }",
+  ];
+}
+
 /** The members of each group that a rule refers to. */
 function groupSets(rules: FirewallInput["rules"], machines: FirewallMachine[]): string[] {
   const groups = new Set(
@@ -135,14 +173,11 @@ function groupSets(rules: FirewallInput["rules"], machines: FirewallMachine[]): 
   );
   return [...groups].sort().flatMap((group) => {
     const members = machines.filter((machine) => machine.groups.includes(group));
-    return [
-      `  set ${group} {`,
-      "    type ipv4_addr",
-      members.length === 0
-        ? ""
-        : `    elements = { ${members.map(({ address }) => address).join(", ")} }`,
-      "  }",
-    ];
+    return set(
+      group,
+      "ipv4_addr",
+      members.map(({ address }) => address),
+    );
   });
 }
 

@@ -30,7 +30,7 @@ import {
 import { ensureCertificateAuthority } from "./certificateAuthority";
 import { cleanUp } from "./cleanUp";
 import { log, messageOf, type RunningProcess, start } from "./commands";
-import { hostsFile, resolverArguments, shortestTtl } from "./dns";
+import { hostsFile, internetResolverArguments, shortestTtl, vpcResolverArguments } from "./dns";
 import { renderFirewall } from "./firewall";
 import { LifecycleManager } from "./lifecycleManager";
 import { Machine } from "./machine";
@@ -44,6 +44,7 @@ import {
   internetAddressOf,
   internetInterface,
   internetRange,
+  internetRouterAddress,
   metadataAddress,
   router,
   startForward,
@@ -76,7 +77,7 @@ class Region {
   private readonly forwards = new Map<string, { target: string; processes: RunningProcess[] }>();
   private readonly processes: RunningProcess[] = [];
   private servers: Server[] = [];
-  private resolver: { ttl: number; process: RunningProcess } | undefined;
+  private resolvers: { ttl: number; processes: RunningProcess[] } | undefined;
   private readonly written = new Map<string, string>();
   private readonly vpcRanges = new Set<string>();
   private addresses: ElasticAddress[] = [];
@@ -89,6 +90,7 @@ class Region {
 
   private readonly files = {
     hosts: join(regionFolder, "hosts"),
+    publicHosts: join(regionFolder, "public-hosts"),
     metadata: join(regionFolder, "metadata.json"),
     apiSocket: join(regionFolder, "aws-api.sock"),
   };
@@ -325,22 +327,48 @@ class Region {
         name: hostName,
         addresses: [address],
         ttl: 60,
+        public: false,
       }));
-    const changed = this.write(this.files.hosts, hostsFile([...records, ...own]));
+    const publicRecords = records
+      .filter((each) => each.public)
+      .map((each) => ({ ...each, addresses: each.addresses.map(internetAddressOf) }));
+    const privateRecords = [...records.filter((each) => !each.public), ...own];
+    const changed = [
+      this.write(this.files.hosts, hostsFile(privateRecords)),
+      this.write(this.files.publicHosts, hostsFile(publicRecords)),
+    ].includes(true);
     const ttl = shortestTtl(records);
-    if (this.resolver?.ttl === ttl) {
+    if (this.resolvers?.ttl === ttl) {
       if (changed) {
-        process.kill(this.resolver.process.pid, "SIGHUP");
+        this.resolvers.processes.forEach(({ pid }) => process.kill(pid, "SIGHUP"));
       }
       return;
     }
-    if (this.resolver) {
-      this.processes.splice(this.processes.indexOf(this.resolver.process), 1);
-      await this.resolver.process.stop();
+    for (const resolver of this.resolvers?.processes ?? []) {
+      this.processes.splice(this.processes.indexOf(resolver), 1);
+      await resolver.stop();
     }
-    const args = resolverArguments({ hostsFile: this.files.hosts, ttl, awsApiAddress });
-    this.resolver = { ttl, process: await start("dnsmasq", ...inside(router, "dnsmasq", args)) };
-    this.keep("the resolver", this.resolver.process);
+    const ofVpc = vpcResolverArguments({
+      hostsFiles: [this.files.hosts, this.files.publicHosts],
+      ttl,
+      awsApiAddress,
+      exceptInterface: internetInterface,
+    });
+    const ofInternet = internetResolverArguments({
+      hostsFiles: [this.files.publicHosts],
+      ttl,
+      listenAddress: internetRouterAddress,
+    });
+    this.resolvers = {
+      ttl,
+      processes: [
+        await start("dnsmasq", ...inside(router, "dnsmasq", ofVpc)),
+        await start("dnsmasq-internet", ...inside(router, "dnsmasq", ofInternet)),
+      ],
+    };
+    this.resolvers.processes.forEach((resolver) => {
+      this.keep("a resolver", resolver);
+    });
   }
 
   private async filter({ machines, rules, addresses }: RegionState): Promise<void> {
@@ -366,6 +394,7 @@ class Region {
       awsApiAddress,
       internetRange,
       internetInterface,
+      internetRouterAddress,
     });
     if (ruleset !== this.firewall) {
       await applyFirewall(ruleset);

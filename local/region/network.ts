@@ -9,8 +9,14 @@ import { run, type RunningProcess, start } from "./commands";
  *                                      │      ├── machine
  *                                  internet   └── …
  *
- * Route tables are not followed: a machine reaches its VPC and the AWS API, and nothing else, whatever its
- * subnet's routes say. So a NAT machine comes up and is ready, but nobody sends anything through it.
+ * Route tables are not followed: a machine reaches its VPC, the AWS API and the internet, and nothing
+ * else, whatever its subnet's routes say. So a NAT machine comes up and is ready, but nobody sends
+ * anything through it.
+ *
+ * The internet is one more namespace, with no way to the real one. It knows machines by their elastic
+ * addresses (126.x.x.x for the computer's 127.x.x.x) and resolves the names of public zones at the
+ * router's address. A machine's connections carry its elastic address there, or else the router's
+ * address, and one to an elastic address, its own too, arrives as if it came from the internet.
  */
 
 /** Start of the names of all of the region's namespaces. */
@@ -30,7 +36,8 @@ export const awsApiAddress = "203.0.113.2";
 export const computerAddress = "203.0.113.1";
 /** The one host of the internet. */
 export const internetHostAddress = "198.51.100.10";
-const internetRouterAddress = "198.51.100.1";
+/** The router's address there, which also is the internet's resolver. */
+export const internetRouterAddress = "198.51.100.1";
 /** Elastic addresses, as the internet sees them. */
 export const internetRange = "126.0.0.0/8";
 const gateway = "169.254.1.1";

@@ -49,6 +49,7 @@ const stack: FirewallInput = {
   awsApiAddress: "203.0.113.2",
   internetRange: "126.0.0.0/8",
   internetInterface: "internet",
+  internetRouterAddress: "198.51.100.1",
 };
 
 beforeAll(() => {
