@@ -70,6 +70,7 @@ export = async (): Promise<Record<string, unknown>> => {
   const firewall = new Firewall("firewall", {
     vpcId: network.vpcId,
     allowedCidrs: config.allowedCidrs,
+    httpFromAnywhere: config.certificate.kind === "acme",
     meteorPort,
     mongo: config.mongo.kind === "machines",
     natClients: config.nat === "instance" ? network.privateSubnetRanges : undefined,
@@ -172,7 +173,7 @@ export = async (): Promise<Record<string, unknown>> => {
     subnetId: network.publicSubnetId,
     securityGroupId: firewall.balancerGroupId,
     readyTimeoutSeconds: config.readyTimeout,
-    dependsOn: [...reachable, ...certificate.secrets.parameters],
+    dependsOn: [...reachable, ...certificate.parameters],
   });
   const publicNames = new PublicNames("names", {
     names: config.names,

@@ -2,7 +2,7 @@ import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 import { balancerMachine } from "../userdata/balancer/balancerMachine";
 import type { Certificate } from "./certificate";
-import { type InstanceType, Machine, type MachineDefaults } from "./machine";
+import { type InstanceType, Machine, type MachineDefaults, secretsPermission } from "./machine";
 import { meteorPort } from "./meteorPool";
 import { zoneName } from "./network";
 import { readinessHook } from "./readinessGate";
@@ -37,13 +37,14 @@ export class Balancer extends pulumi.ComponentResource {
       { domain: "vpc", tags: { Name: `${args.defaults.prefix}-balancer` } },
       { parent: this },
     );
+    const { certificate } = args;
     const contents = balancerMachine({
       slots: args.slots,
       zone: zoneName,
       meteorPort,
       studInstall: args.studInstall,
-      certificateParameter: args.certificate.certificateParameter,
-      keyParameter: args.certificate.keyParameter,
+      tlsPath: certificate.path,
+      acme: certificate.acme,
     });
     const machine = new Machine(
       name,
@@ -57,10 +58,15 @@ export class Balancer extends pulumi.ComponentResource {
         contents,
         contentsForSize: contents,
         permissions: [
-          {
-            actions: ["ssm:GetParameter", "ssm:GetParameters"],
-            resources: args.certificate.secrets.parameters.map(({ arn }) => arn),
-          },
+          secretsPermission(args.defaults.region, certificate.path),
+          ...(certificate.acme
+            ? [
+                {
+                  actions: ["ssm:PutParameter"],
+                  resources: certificate.writtenByBalancer.map(({ arn }) => arn),
+                },
+              ]
+            : []),
         ],
         dependsOn: args.dependsOn,
       },

@@ -3,7 +3,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { distance } from "fastest-levenshtein";
 import { Netmask } from "netmask";
 import { type BundleFacts, readBundle } from "./bundle";
-import type { CertificateSource } from "./certificate";
+import type { CertificatePair, CertificateSource } from "./certificate";
 import { canBePublic, hostNameProblem, isInZone, isWildcard } from "./hostNames";
 import type { Nat } from "./network";
 
@@ -548,17 +548,13 @@ function readCertificate(reader: Reader, names: string[]): CertificateSource {
   }
   if (kind === "acme") {
     checkAcmeNames(reader, names);
-    return { kind, names, ...account };
+    const standIn = certificatePem + privateKeyPem === "" ? undefined : readPair(reader);
+    return { kind, names, ...account, standIn };
   }
   if (kind !== "pem") {
     return { kind: "selfSigned", names };
   }
-  checkPair(reader, certificatePem, privateKeyPem);
-  return {
-    kind: "pem",
-    certificatePem: `${certificatePem}\n`,
-    privateKeyPem: `${privateKeyPem}\n`,
-  };
+  return { kind, ...readPair(reader) };
 }
 
 function readAcmeAccount(reader: Reader, needed: boolean): { email: string; directory: string } {
@@ -609,7 +605,9 @@ function checkAcmeNames(reader: Reader, names: string[]): void {
   }
 }
 
-function checkPair(reader: Reader, certificatePem: string, privateKeyPem: string): void {
+function readPair(reader: Reader): CertificatePair {
+  const certificatePem = reader.text("certificatePem");
+  const privateKeyPem = reader.text("privateKeyPem");
   const certificate = parsed(() => new X509Certificate(certificatePem));
   const privateKey = parsed(() => createPrivateKey(privateKeyPem));
   if (certificate === undefined) {
@@ -641,6 +639,7 @@ function checkPair(reader: Reader, certificatePem: string, privateKeyPem: string
       "it must be the key that certificatePem was made with",
     );
   }
+  return { certificatePem: `${certificatePem}\n`, privateKeyPem: `${privateKeyPem}\n` };
 }
 
 function parsed<T>(parse: () => T): T | undefined {

@@ -5,6 +5,8 @@ export interface FirewallArgs {
   vpcId: pulumi.Input<string>;
   /** Who may reach the balancer on 80 and 443, as IPv4 ranges. */
   allowedCidrs: string[];
+  /** Whether port 80 is open to all: an ACME authority asks there, from addresses that it does not tell. */
+  httpFromAnywhere: boolean;
   /** The port that Meteor listens on. */
   meteorPort: number;
   /** Whether the stack has Mongo machines of its own. */
@@ -40,8 +42,10 @@ export class Firewall extends pulumi.ComponentResource {
     const balancer = this.group("balancer", "The balancer: HTTP and HTTPS from outside", args);
     const meteor = this.group("meteor", "Meteor hosts: reached by the balancer only", args);
 
-    args.allowedCidrs.forEach((cidr) => {
+    (args.httpFromAnywhere ? ["0.0.0.0/0"] : args.allowedCidrs).forEach((cidr) => {
       this.allowIn(balancer, "http", { cidr }, 80);
+    });
+    args.allowedCidrs.forEach((cidr) => {
       this.allowIn(balancer, "https", { cidr }, 443);
     });
     this.allowOut(balancer, "meteor", { group: meteor }, args.meteorPort);

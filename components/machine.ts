@@ -251,7 +251,8 @@ function rolePolicy(args: MachineArgs): pulumi.Output<string> {
   );
 }
 
-function secretsPermission(region: string, path: string): Permission {
+/** To read the parameters below a path. */
+export function secretsPermission(region: string, path: string): Permission {
   const parameter = `arn:aws:ssm:${region}:*:parameter${path}`;
   return {
     actions: ["ssm:GetParametersByPath", "ssm:GetParameter", "ssm:GetParameters"],

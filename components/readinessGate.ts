@@ -8,7 +8,7 @@ export interface Readiness {
   instanceId: string;
   /** Name of the machine, as people see it. */
   name: string;
-  /** The instance's tag `ready`, after its id: `true`, `starting: STEP`, `failed: STEP: REASON`; or nothing yet. */
+  /** The instance's tag `ready`, after its id: `true`, `true: REMARK`, `starting: STEP`, `failed: STEP: REASON`; or nothing yet. */
   ready: string | undefined;
 }
 
@@ -25,10 +25,14 @@ export interface WaitOptions {
 /**
  * Ends when every instance is ready.
  *
+ * @returns what ready machines remark, each with the machine's name
  * @throws pulumi.RunError with the machine's name and its own reason as soon as one has failed, or
  *   with what the slow ones are doing when the time is over
  */
-export async function waitUntilReady(instanceIds: string[], options: WaitOptions): Promise<void> {
+export async function waitUntilReady(
+  instanceIds: string[],
+  options: WaitOptions,
+): Promise<string[]> {
   const now = options.now ?? Date.now;
   const pause = options.pause ?? ((): Promise<void> => sleep(3000));
   const end = now() + options.timeoutSeconds * 1000;
@@ -38,9 +42,11 @@ export async function waitUntilReady(instanceIds: string[], options: WaitOptions
     if (failed.length > 0) {
       throw new pulumi.RunError(`${failures(failed)}\n${whatNow}`);
     }
-    const waiting = machines.filter(({ ready }) => ready !== "true");
+    const waiting = machines.filter(({ ready }) => !/^true(:|$)/.test(ready ?? ""));
     if (waiting.length === 0) {
-      return;
+      return machines
+        .filter(({ ready }) => ready !== "true")
+        .map(({ name, ready = "" }) => `${name} is ready, but: ${ready.replace(/^true: /, "")}`);
     }
     if (now() >= end) {
       const reasons = waiting.map((machine) => overdue(machine, options.timeoutSeconds));
@@ -96,7 +102,10 @@ export function readinessHook(
   // The invoke needs the async context of the program, which a callback of the engine lacks.
   const callback = AsyncResource.bind(async (args: pulumi.ResourceHookArgs) => {
     const inputs = args.newInputs as Record<string, unknown>;
-    await waitUntilReady(instanceIds(inputs), { timeoutSeconds, read: readReadiness });
+    const options = { timeoutSeconds, read: readReadiness };
+    for (const remark of await waitUntilReady(instanceIds(inputs), options)) {
+      await pulumi.log.warn(remark);
+    }
   });
   return new pulumi.ResourceHook(name, callback);
 }

@@ -201,7 +201,7 @@ function computed({ type, name }: MockResourceArgs): Record<string, unknown> {
     case "random:index/randomBytes:RandomBytes":
       return { base64: Buffer.from(`secret-of-${name}`).toString("base64") };
     case "tls:index/privateKey:PrivateKey":
-      return { privateKeyPem: `secret-of-${name}` };
+      return { privateKeyPem: `secret-of-${name}`, publicKeyPem: `public-key-of-${name}` };
     case "tls:index/selfSignedCert:SelfSignedCert":
       return { certPem: `certificate-of-${name}` };
     default:

@@ -36,11 +36,16 @@ export async function render(
     const machine = name.slice(name.lastIndexOf("-") + 1);
     machines.push(machine);
     write(join(out, machine, "user-data"), userData);
+    const root = join(out, machine, "files");
     for (const { path, content, permissions, encoding } of (parse(userData) as UserData)
       .write_files) {
-      const text =
-        encoding === undefined ? content : gunzipSync(Buffer.from(content, "base64")).toString();
-      write(join(out, machine, "files", path), text, parseInt(permissions ?? "0644", 8));
+      if (encoding === undefined) {
+        write(join(root, path), content, parseInt(permissions ?? "0644", 8));
+      } else {
+        // It writes the programs on the machine, and here.
+        const input = gunzipSync(Buffer.from(content, "base64"));
+        execFileSync("bash", { input, env: { ...process.env, ROOT: root } });
+      }
     }
   }
   return machines;

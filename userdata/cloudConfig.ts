@@ -10,8 +10,11 @@ export interface MachineFile {
   content: string;
   /** Octal, quoted as cloud-init wants it. Default: `"0644"`. */
   permissions?: string;
-  /** For a long program that no reviewer of a preview would read. Default: false. */
-  compressed?: boolean;
+  /**
+   * For a program or a unit that no reviewer of a preview would read: all of them come in one compressed piece, as
+   * EC2 takes few bytes. Default: false.
+   */
+  packed?: boolean;
 }
 
 /** What one role adds to a machine. */
@@ -35,6 +38,16 @@ export function script(folder: Folder, name: string): MachineFile {
     path: `${scriptFolder}/${name}`,
     content: staticFile(folder, `${name}.sh`),
     permissions: "0755",
+    packed: true,
+  };
+}
+
+/** A unit of systemd, or a timer, as it lies in userdata/FOLDER/. */
+export function unit(folder: Folder, name: string): MachineFile {
+  return {
+    path: `/etc/systemd/system/${name}`,
+    content: staticFile(folder, name),
+    packed: true,
   };
 }
 
@@ -86,25 +99,34 @@ export function cloudConfig(machine: string, contents: MachineContents): string 
           STEPS: contents.steps.join(" "),
         }),
       },
-      ...contents.files.map(written),
+      ...contents.files.filter(({ packed }) => packed !== true),
+      {
+        path: unpack,
+        permissions: "0755",
+        encoding: "gz+b64",
+        content: compressed(writer(contents.files.filter(({ packed }) => packed === true))),
+      },
     ],
-    runcmd: [[`${scriptFolder}/boot`]],
+    runcmd: [[unpack], [`${scriptFolder}/boot`]],
   };
   // Every line of every file is indented once more, so little: the limit is near.
   return `#cloud-config\n${stringify(document, { lineWidth: 0, indent: 1, indentSeq: false })}`;
 }
 
+const unpack = `${scriptFolder}/unpack`;
+
+/** A script that writes the files, below the folder ROOT where it is set. */
+function writer(files: MachineFile[]): string {
+  const written = files.map(
+    ({ path, content, permissions = "0644" }) =>
+      `install -D -m ${permissions} /dev/stdin "\${ROOT:-}${path}" <<'END OF FILE'\n${content}END OF FILE\n`,
+  );
+  return ["#!/bin/bash\n", "set -euo pipefail\n", ...written].join("");
+}
+
 /** Not by Node's own zlib, whose bytes differ between processors: another text would be another machine. */
-function written({ compressed, ...file }: MachineFile): object {
-  return compressed === true
-    ? {
-        ...file,
-        encoding: "gz+b64",
-        content: Buffer.from(gzipSync(strToU8(file.content), { level: 9, mtime: 0 })).toString(
-          "base64",
-        ),
-      }
-    : file;
+function compressed(text: string): string {
+  return Buffer.from(gzipSync(strToU8(text), { level: 9, mtime: 0 })).toString("base64");
 }
 
 /**

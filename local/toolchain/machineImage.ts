@@ -24,7 +24,9 @@ const nspawnName = "meteor-scale-image";
 const scriptFolder = "usr/local/lib/meteor-scale";
 
 /** What install scripts read of a machine's environment. */
-const bakeEnvironment = ["REGION='eu-central-1'", "STUD_INSTALL='source'", ""].join("\n");
+const bakeEnvironment = ["REGION='eu-central-1'", "STUD_INSTALL='source'", "ACME='true'", ""].join(
+  "\n",
+);
 
 /**
  * The root file system that every machine of the local region starts from.

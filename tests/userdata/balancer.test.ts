@@ -19,8 +19,8 @@ const args: BalancerMachineArgs = {
   zone,
   meteorPort: 3000,
   studInstall: "source",
-  certificateParameter: "/meteor-scale/test/certificate/CERTIFICATE",
-  keyParameter: "/meteor-scale/test/certificate/PRIVATE_KEY",
+  tlsPath: "/meteor-scale/test/certificate",
+  acme: false,
 };
 let hitchBuilt = "";
 
@@ -40,7 +40,9 @@ beforeAll(() => {
 
 describe("the files", () => {
   test("haproxy.cfg", () => {
-    expect(haproxyConfig({ slots: slots(3), zone, meteorPort: 3000 })).toMatchSnapshot();
+    expect(
+      haproxyConfig({ slots: slots(3), zone, meteorPort: 3000, acme: false }),
+    ).toMatchSnapshot();
   });
 
   test("stud.conf", () => {
@@ -61,7 +63,7 @@ describe("the files", () => {
         fc.integer({ min: 1, max: 100 }),
         fc.integer({ min: 1, max: 65535 }),
         (n, port) => {
-          const lines = haproxyConfig({ slots: slots(n), zone, meteorPort: port })
+          const lines = haproxyConfig({ slots: slots(n), zone, meteorPort: port, acme: false })
             .split("\n")
             .filter((line) => /^ *server /.test(line))
             .map((line) => line.trim());
@@ -87,7 +89,7 @@ describe("the files", () => {
       fc.property(fc.integer({ min: 1, max: 100 }), (count) => {
         writeFileSync(
           join(folder, "haproxy.cfg"),
-          haproxyConfig({ slots: slots(count), zone, meteorPort: 3000 }),
+          haproxyConfig({ slots: slots(count), zone, meteorPort: 3000, acme: false }),
         );
         run("haproxy", ["-c", "-f", join(folder, "haproxy.cfg")]);
       }),

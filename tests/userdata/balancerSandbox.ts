@@ -4,7 +4,7 @@ import { type IncomingMessage, request as httpRequest } from "node:http";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { Duplex } from "node:stream";
-import { connect, type TLSSocket } from "node:tls";
+import { connect, type ConnectionOptions, type PeerCertificate, type TLSSocket } from "node:tls";
 import { repositoryFolder } from "../../local/paths";
 import { environmentFile, type MachineContents } from "../../userdata/cloudConfig";
 import { type Outcome, outcomeOf, run } from "../tools";
@@ -30,7 +30,7 @@ export interface Request {
 const setUp = `
 set -euo pipefail
 mount -t tmpfs tmpfs /mnt
-for folder in etc usr/local; do
+for folder in etc usr/local var/lib; do
   mkdir -p /mnt/$folder/upper /mnt/$folder/work
   mount -t overlay -o lowerdir=/$folder,upperdir=/mnt/$folder/upper,workdir=/mnt/$folder/work overlay /$folder
 done
@@ -113,7 +113,7 @@ export class Sandbox {
   }
 
   /** A TLS connection to port 443, as a client elsewhere would have it. */
-  async connect(from = "127.0.0.1"): Promise<TLSSocket> {
+  async connect(from = "127.0.0.1", options: ConnectionOptions = {}): Promise<TLSSocket> {
     const socat = spawn("nsenter", [
       ...this.enter,
       "--",
@@ -125,6 +125,7 @@ export class Sandbox {
       socket: Duplex.from({ readable: socat.stdout, writable: socat.stdin }),
       rejectUnauthorized: false,
       ALPNProtocols: ["h2", "http/1.1"],
+      ...options,
     });
     socket.once("close", () => socat.kill());
     await new Promise((resolve, reject) => {
@@ -132,6 +133,22 @@ export class Sandbox {
       socket.once("error", reject);
     });
     return socket;
+  }
+
+  /**
+   * The certificate that a client gets by SNI.
+   *
+   * @param authority PEM of the only authority that it trusts
+   */
+  async certificate(servername: string, authority: string): Promise<PeerCertificate> {
+    const socket = await this.connect("127.0.0.1", {
+      servername,
+      ca: authority,
+      rejectUnauthorized: true,
+    });
+    const certificate = socket.getPeerCertificate();
+    socket.destroy();
+    return certificate;
   }
 
   /** An HTTPS request over a connection of its own, or over the one given. */

@@ -1,4 +1,4 @@
-import { type MachineContents, type MachineFile, script, staticFile } from "../cloudConfig";
+import { type MachineContents, script, staticFile, unit } from "../cloudConfig";
 import { haproxyConfig, type HaproxyConfigArgs } from "./haproxyConfig";
 import { studConfig } from "./studConfig";
 
@@ -6,10 +6,8 @@ import { studConfig } from "./studConfig";
 export interface BalancerMachineArgs extends HaproxyConfigArgs {
   /** How the TLS terminator gets on the machine: compiled there, or as Debian's package. */
   studInstall: "source" | "package";
-  /** Name of the SSM parameter with the certificate and its intermediates, in PEM. */
-  certificateParameter: string;
-  /** Name of the SSM parameter with the certificate's private key, in PEM. */
-  keyParameter: string;
+  /** SSM path of the certificate, its key, and of what an ACME authority has to do with them. */
+  tlsPath: string;
 }
 
 /** HAProxy for plain HTTP, and Stud (today Hitch), which ends TLS, in front of it. */
@@ -18,28 +16,35 @@ export function balancerMachine(args: BalancerMachineArgs): MachineContents {
     environment: {
       STUD_INSTALL: args.studInstall,
       HITCH: args.studInstall === "source" ? "/usr/local/sbin/hitch" : "/usr/sbin/hitch",
-      TLS_CERTIFICATE_PARAMETER: args.certificateParameter,
-      TLS_KEY_PARAMETER: args.keyParameter,
+      TLS_PATH: args.tlsPath,
+      ...(args.acme && { ACME: "true" }),
     },
     files: [
       { path: "/etc/haproxy/haproxy.cfg", content: haproxyConfig(args) },
       { path: "/etc/stud/stud.conf", content: studConfig(args) },
-      unit("stud.service"),
-      unit("update-certificate.service"),
-      unit("update-certificate.timer"),
+      unit("balancer", "stud.service"),
+      unit("balancer", "update-certificate.service"),
+      unit("balancer", "update-certificate.timer"),
       {
         path: "/etc/systemd/system/haproxy.service.d/meteor-scale.conf",
         content: staticFile("balancer", "haproxy.conf"),
+        packed: true,
       },
       script("balancer", "install-balancer"),
       ...(args.studInstall === "source" ? [script("balancer", "build-hitch")] : []),
       script("balancer", "update-certificate"),
       script("balancer", "start-balancer"),
+      ...(args.acme
+        ? [
+            script("balancer", "obtain-certificate"),
+            unit("balancer", "obtain-certificate.service"),
+            unit("balancer", "obtain-certificate.timer"),
+          ]
+        : []),
     ],
-    steps: ["install-balancer", "update-certificate", "start-balancer"],
+    steps: [
+      ...["install-balancer", "update-certificate", "start-balancer"],
+      ...(args.acme ? ["obtain-certificate"] : []),
+    ],
   };
-}
-
-function unit(name: string): MachineFile {
-  return { path: `/etc/systemd/system/${name}`, content: staticFile("balancer", name) };
 }

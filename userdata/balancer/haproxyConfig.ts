@@ -6,10 +6,24 @@ export interface HaproxyConfigArgs {
   zone: string;
   /** The port that Meteor listens on. */
   meteorPort: number;
+  /** Whether an ACME authority asks on port 80 whose the names are. */
+  acme: boolean;
 }
 
+const redirect =
+  "  http-request redirect location https://%[req.hdr(host),host_only]%[pathq] code 301";
+
+const redirectOrChallenge = `  # what an authority asks for to see whose the names are
+  acl challenge path_beg /.well-known/acme-challenge/
+${redirect} unless challenge
+  use_backend obtain-certificate if challenge
+
+backend obtain-certificate
+  # nobody listens while no certificate is asked for
+  server local 127.0.0.1:8402`;
+
 /** The complete haproxy.cfg, for HAProxy 2.6. */
-export function haproxyConfig({ slots, zone, meteorPort }: HaproxyConfigArgs): string {
+export function haproxyConfig({ slots, zone, meteorPort, acme }: HaproxyConfigArgs): string {
   return `global
   log /dev/log local0 info
   chroot /var/lib/haproxy
@@ -52,7 +66,7 @@ resolvers vpc
 frontend public
   #binding port 80
   bind *:80
-  http-request redirect location https://%[req.hdr(host),host_only]%[pathq] code 301
+${acme ? redirectOrChallenge : redirect}
 
 frontend stud
   # plaintext of port 443; only this machine may say who the client is

@@ -6,7 +6,7 @@ here="$(dirname "$0")"
 systemctl mask --quiet hitch 2>/dev/null
 # haproxy.cfg is there before its package.
 export DPKG_FORCE=confold
-"$here/install-packages" curl haproxy openssl socat
+"$here/install-packages" curl haproxy openssl socat ${ACME:+lego python3}
 systemctl disable --quiet haproxy
 id stud >/dev/null 2>&1 || useradd --system --no-create-home --shell /usr/sbin/nologin stud
 if [ "$STUD_INSTALL" = package ]; then

@@ -3,9 +3,10 @@
 set -euo pipefail
 haproxy -c -q -f /etc/haproxy/haproxy.cfg
 systemctl daemon-reload
-systemctl enable --quiet haproxy stud update-certificate.timer
+units=(haproxy stud update-certificate.timer ${ACME:+obtain-certificate.timer})
+systemctl enable --quiet "${units[@]}"
 # HAProxy may run with its package's configuration.
-systemctl restart haproxy stud update-certificate.timer
+systemctl restart "${units[@]}"
 status() { curl -ks -o /dev/null --max-time 5 -w '%{http_code}' "$1" || true; }
 # Every slot counts as up, even one without a host, until it was asked for the first time.
 checked() { ! echo show stat | socat - /run/haproxy/admin.sock | grep -q '^apps,.*,UP [0-9]'; }

@@ -12,7 +12,7 @@ refuse() {
 
 # One call that decrypts nothing, and most times the only one.
 versions() {
-  aws ssm get-parameters --names "$TLS_CERTIFICATE_PARAMETER" "$TLS_KEY_PARAMETER" --output text \
+  aws ssm get-parameters --names "$TLS_PATH/CERTIFICATE" "$TLS_PATH/PRIVATE_KEY" ${ACME:+"$TLS_PATH/acme/CERTIFICATE"} --output text \
     --query 'sort_by(Parameters,&Name)[].[Version,LastModifiedDate]'
 }
 # At first boot, the role's permissions may be too young yet.
@@ -30,12 +30,21 @@ value() {
   aws ssm get-parameter --name "$1" --with-decryption --output text --query Parameter.Value ||
     refuse "$1 can't be read"
 }
-value "$TLS_KEY_PARAMETER" >key
-value "$TLS_CERTIFICATE_PARAMETER" >certificate
+value "$TLS_PATH/PRIVATE_KEY" >key
+value "$TLS_PATH/CERTIFICATE" >certificate
+public_key() { openssl x509 -in "$1" -noout -pubkey 2>/dev/null; }
+# The ACME authority's takes the place of what stands in for it.
+if [ -n "${ACME:-}" ]; then
+  value "$TLS_PATH/acme/CERTIFICATE" >obtained
+  if openssl x509 -in obtained -noout -checkend 0 >/dev/null 2>&1 &&
+    [ "$(public_key obtained)" = "$(openssl pkey -in key -passin pass: -pubout)" ]; then
+    mv obtained certificate
+  fi
+fi
 openssl x509 -in certificate -noout -pubkey >public 2>/dev/null ||
-  refuse "$TLS_CERTIFICATE_PARAMETER is no certificate in PEM"
+  refuse "$TLS_PATH/CERTIFICATE is no certificate in PEM"
 openssl pkey -in key -passin pass: -pubout >public-of-key 2>/dev/null ||
-  refuse "$TLS_KEY_PARAMETER is no key in PEM without a passphrase"
+  refuse "$TLS_PATH/PRIVATE_KEY is no key in PEM without a passphrase"
 cmp -s public public-of-key || refuse "the key is another certificate's"
 openssl x509 -in certificate -noout -checkend 0 >/dev/null || refuse "it has expired"
 cat key certificate >new.pem

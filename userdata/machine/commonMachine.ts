@@ -22,6 +22,7 @@ export function withCommon(role: MachineContents, args: CommonMachineArgs): Mach
     },
     files: [
       script("machine", "boot"),
+      script("machine", "tag-ready"),
       script("machine", "install-packages"),
       script("machine", "fetch-secrets"),
       ...(args.sessionManager ? [script("machine", "install-session-manager")] : []),

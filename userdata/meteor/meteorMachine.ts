@@ -1,4 +1,4 @@
-import { type MachineContents, script, staticFile } from "../cloudConfig";
+import { type MachineContents, script, staticFile, unit } from "../cloudConfig";
 
 /** What a Meteor host is made of, beside what every machine gets. */
 export interface MeteorMachineArgs {
@@ -50,14 +50,12 @@ export function meteorMachine(args: MeteorMachineArgs): MachineContents {
       {
         path: "/usr/local/lib/meteor-scale/check-mongo.js",
         content: staticFile("meteor", "check-mongo.js"),
+        packed: true,
       },
       script("meteor", "start-meteor"),
       script("meteor", "run-meteor"),
       script("meteor", "drain"),
-      {
-        path: "/etc/systemd/system/meteor.service",
-        content: staticFile("meteor", "meteor.service"),
-      },
+      unit("meteor", "meteor.service"),
     ],
     steps: ["fetch-bundle", "install-node", "build-bundle", "check-mongo", "start-meteor"],
   };

@@ -1,4 +1,4 @@
-import { type MachineContents, type MachineFile, script, staticFile } from "../cloudConfig";
+import { type MachineContents, script, staticFile, unit } from "../cloudConfig";
 import { mongodConfig, type MongodConfigArgs, mongoPort } from "./mongodConfig";
 
 /** What a member of the replica set is made of, beside what every machine gets. */
@@ -49,11 +49,12 @@ export function mongoMachine(args: MongoMachineArgs): MachineContents {
       { path: "/etc/mongosh.conf", content: shell },
       { path: "/etc/sysctl.d/60-mongod.conf", content: memory },
       { path: "/etc/tmpfiles.d/mongod.conf", content: hugePages },
-      unit("mongo-data.service"),
-      unit("mongo-data.timer"),
+      unit("mongo", "mongo-data.service"),
+      unit("mongo", "mongo-data.timer"),
       {
         path: "/etc/systemd/system/mongod.service.d/machine.conf",
         content: staticFile("mongo", "mongod-machine.conf"),
+        packed: true,
       },
       script("mongo", "install-mongodb"),
       script("mongo", "mount-data"),
@@ -61,20 +62,16 @@ export function mongoMachine(args: MongoMachineArgs): MachineContents {
       ...(args.accessControl === "rbac"
         ? [
             script("mongo", "update-users"),
-            unit("update-users.service"),
-            unit("update-users.timer"),
+            unit("mongo", "update-users.service"),
+            unit("mongo", "update-users.timer"),
           ]
         : []),
       {
         path: "/usr/local/lib/meteor-scale/set-up-replica-set.js",
         content: staticFile("mongo", "set-up-replica-set.js"),
-        compressed: true,
+        packed: true,
       },
     ],
     steps: ["install-mongodb", "mount-data", "set-up-replica-set"],
   };
-}
-
-function unit(name: string): MachineFile {
-  return { path: `/etc/systemd/system/${name}`, content: staticFile("mongo", name) };
 }
