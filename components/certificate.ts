@@ -13,7 +13,8 @@ export interface CertificatePair {
 /** Where the certificate comes from. */
 export type CertificateSource =
   | { kind: "selfSigned"; names: string[] }
-  | ({ kind: "pem" } & CertificatePair)
+  /** The first is for clients that name no site. */
+  | { kind: "pem"; pairs: CertificatePair[] }
   | {
       kind: "acme";
       /** The names that it is for, the main one first. */
@@ -21,13 +22,16 @@ export type CertificateSource =
       email: string;
       /** Address of the authority's directory. */
       directory: string;
-      /** What is served until the authority's is there, and whose key that one gets; by default a self-signed one. */
-      standIn: CertificatePair | undefined;
+      /**
+       * What is served until the authority's is there, which gets the first's key and takes its place.
+       * None: a self-signed one.
+       */
+      standIns: CertificatePair[];
     };
 
 export interface CertificateArgs {
   source: CertificateSource;
-  /** SSM path of the certificate and its key. */
+  /** SSM path of the certificates and their keys. */
   path: string;
 }
 
@@ -36,8 +40,9 @@ const validityHours = 365 * 24;
 const renewalHours = 30 * 24;
 
 /**
- * The certificate and its key in SSM, where the balancer looks for a newer one all the time: a renewal
- * replaces no machine. A self-signed one is made anew by the first `pulumi up` in its last 30 days.
+ * The certificates and their keys in SSM, where the balancer looks for newer ones all the time: neither a
+ * renewal nor one more replaces a machine. CERTIFICATE and PRIVATE_KEY are the first pair, CERTIFICATE_2 and
+ * PRIVATE_KEY_2 the second. A self-signed one is made anew by the first `pulumi up` in its last 30 days.
  *
  * From an ACME authority the balancer gets one by itself, when it is due, and keeps it in SSM too, so that a new
  * balancer has it at once. Other names, another address or another authority replace no machine either.
@@ -62,15 +67,21 @@ export class Certificate extends pulumi.ComponentResource {
     const { source } = args;
     this.path = args.path;
     this.acme = source.kind === "acme";
-    const pair = this.pair(source);
-    const secrets = new Secrets(
-      `${name}-pem`,
-      { path: this.path, values: { CERTIFICATE: pair.certificate, PRIVATE_KEY: pair.key } },
-      { parent: this },
-    );
+    const given =
+      source.kind === "pem" ? source.pairs : source.kind === "acme" ? source.standIns : [];
+    const first = this.first(source, given[0]);
+    const values: Record<string, pulumi.Input<string>> = {
+      CERTIFICATE: first.certificate,
+      PRIVATE_KEY: first.key,
+    };
+    for (const [index, { certificatePem, privateKeyPem }] of given.slice(1).entries()) {
+      values[`CERTIFICATE_${index + 2}`] = certificatePem;
+      values[`PRIVATE_KEY_${index + 2}`] = privateKeyPem;
+    }
+    const secrets = new Secrets(`${name}-pem`, { path: this.path, values }, { parent: this });
     this.parameters = [...secrets.parameters];
     if (source.kind === "acme") {
-      const key = pair.publicKey.apply(
+      const key = first.publicKey.apply(
         (pem) => `sha256:${createHash("sha256").update(pem).digest("hex")}`,
       );
       this.parameters.push(
@@ -102,18 +113,17 @@ export class Certificate extends pulumi.ComponentResource {
     );
   }
 
-  /** The pair that is served, or that stands in until the authority's is there. */
-  private pair(source: CertificateSource): {
+  /** The pair for clients that name no site, or that stands in until the authority's is there. */
+  private first(
+    source: CertificateSource,
+    given: CertificatePair | undefined,
+  ): {
     certificate: pulumi.Input<string>;
     key: pulumi.Input<string>;
     publicKey: pulumi.Output<string>;
   } {
-    if (source.kind === "selfSigned") {
-      return this.selfSigned(source.names);
-    }
-    const given = source.kind === "pem" ? source : source.standIn;
     if (given === undefined) {
-      return this.selfSigned(source.kind === "acme" ? source.names : []);
+      return this.selfSigned(source.kind === "pem" ? [] : source.names);
     }
     const { publicKey } = new X509Certificate(given.certificatePem);
     return {
@@ -123,7 +133,7 @@ export class Certificate extends pulumi.ComponentResource {
     };
   }
 
-  private selfSigned(names: string[]): ReturnType<Certificate["pair"]> {
+  private selfSigned(names: string[]): ReturnType<Certificate["first"]> {
     const key = new tls.PrivateKey(
       `${this.name}-key`,
       { algorithm: "ECDSA", ecdsaCurve: "P256" },

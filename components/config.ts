@@ -1,4 +1,5 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
+import { isIP } from "node:net";
 import * as pulumi from "@pulumi/pulumi";
 import { distance } from "fastest-levenshtein";
 import { Netmask } from "netmask";
@@ -548,13 +549,13 @@ function readCertificate(reader: Reader, names: string[]): CertificateSource {
   }
   if (kind === "acme") {
     checkAcmeNames(reader, names);
-    const standIn = certificatePem + privateKeyPem === "" ? undefined : readPair(reader);
-    return { kind, names, ...account, standIn };
+    const standIns = certificatePem + privateKeyPem === "" ? [] : readPairs(reader, names[0]);
+    return { kind, names, ...account, standIns };
   }
   if (kind !== "pem") {
     return { kind: "selfSigned", names };
   }
-  return { kind, ...readPair(reader) };
+  return { kind, pairs: readPairs(reader, names[0]) };
 }
 
 function readAcmeAccount(reader: Reader, needed: boolean): { email: string; directory: string } {
@@ -605,41 +606,145 @@ function checkAcmeNames(reader: Reader, names: string[]): void {
   }
 }
 
-function readPair(reader: Reader): CertificatePair {
-  const certificatePem = reader.text("certificatePem");
-  const privateKeyPem = reader.text("privateKeyPem");
-  const certificate = parsed(() => new X509Certificate(certificatePem));
-  const privateKey = parsed(() => createPrivateKey(privateKeyPem));
-  if (certificate === undefined) {
+/** A certificate, and what goes into its parameters: with its intermediates, and its key. */
+interface Chain {
+  leaf: X509Certificate;
+  links: X509Certificate[];
+  pair: CertificatePair;
+}
+
+/** Each certificate with the intermediates after it and its key, wherever among the keys that one is. */
+function readPairs(reader: Reader, host: string | undefined): CertificatePair[] {
+  const certificates = readBlocks(
+    reader,
+    "certificatePem",
+    "CERTIFICATE",
+    (pem) => new X509Certificate(pem),
+    "with tls pem it must be a certificate in PEM, its intermediates after it, or several such",
+  );
+  const keys = readBlocks(
+    reader,
+    "privateKeyPem",
+    "(?:[A-Z]+ )?PRIVATE KEY",
+    (pem) => createPrivateKey(pem),
+    "with tls pem it must be a private key in PEM without a passphrase, or one for each certificate",
+  );
+  if (certificates.length === 0 || keys.length === 0) {
+    return [];
+  }
+  const chains: Chain[] = [];
+  const used = new Set<string>();
+  for (const { pem, value } of certificates) {
+    const own = keys.find((key) => value.checkPrivateKey(key.value));
+    const last = chains.at(-1);
+    if (own !== undefined) {
+      used.add(own.pem);
+      const pair = { certificatePem: `${pem}\n`, privateKeyPem: `${own.pem}\n` };
+      chains.push({ leaf: value, links: [value], pair });
+    } else if (last?.links.some((link) => link.checkIssued(value)) === true) {
+      last.links.push(value);
+      last.pair.certificatePem += `${pem}\n`;
+    } else {
+      reader.problem(
+        "certificatePem",
+        `without a key for ${titleOf(value)}`,
+        "privateKeyPem must have each certificate's key, and an intermediate must follow what it issued",
+      );
+    }
+  }
+  for (const [index, { pem }] of keys.entries()) {
+    if (!used.has(pem)) {
+      reader.problem(
+        "privateKeyPem",
+        keys.length === 1
+          ? "another certificate's key"
+          : `no certificate's, in its key ${index + 1}`,
+        "it must be the key that certificatePem was made with, or one for each certificate in it",
+      );
+    }
+  }
+  checkChains(reader, chains, host);
+  return chains.map(({ pair }) => pair);
+}
+
+function checkChains(reader: Reader, chains: Chain[], host: string | undefined): void {
+  const seen = new Set<string>();
+  for (const { leaf, pair } of chains) {
+    if (new Date(leaf.validTo) <= new Date()) {
+      const given = `expired since ${leaf.validTo} for ${titleOf(leaf)}`;
+      reader.problem("certificatePem", given, "renew it");
+    }
+    const size = Math.max(pair.certificatePem.length, pair.privateKeyPem.length);
+    if (size > parameterLimit) {
+      reader.problem(
+        "certificatePem",
+        `${size} bytes for ${titleOf(leaf)}`,
+        `at most ${parameterLimit} are allowed; leave out the root certificate`,
+      );
+    }
+    for (const name of namesOf(leaf)) {
+      // Hitch chooses by name alone, not by the kind of key that a client takes.
+      if (seen.has(name)) {
+        reader.problem(
+          "certificatePem",
+          `two certificates for ${name}`,
+          "a name can have one, with an ECDSA or an RSA key; leave one out",
+        );
+      }
+      seen.add(name);
+    }
+  }
+  if (
+    host !== undefined &&
+    chains.length > 0 &&
+    !chains.some(
+      ({ leaf }) => (isIP(host) === 0 ? leaf.checkHost(host) : leaf.checkIP(host)) !== undefined,
+    )
+  ) {
     reader.problem(
       "certificatePem",
-      certificatePem === "" ? "" : undefined,
-      "with tls pem it must be a certificate in PEM, its intermediates after it",
-    );
-  } else if (new Date(certificate.validTo) <= new Date()) {
-    reader.problem("certificatePem", `expired since ${certificate.validTo}`, "renew it");
-  }
-  if (certificatePem.length > parameterLimit) {
-    reader.problem(
-      "certificatePem",
-      `${certificatePem.length} bytes`,
-      `at most ${parameterLimit} are allowed; leave out the root certificate`,
+      `for ${chains.map(({ leaf }) => titleOf(leaf)).join(" and ")}`,
+      `one must be for rootUrl's ${host}`,
     );
   }
-  if (privateKey === undefined) {
-    reader.problem(
-      "privateKeyPem",
-      privateKeyPem === "" ? "" : undefined,
-      "with tls pem it must be a private key in PEM without a passphrase",
-    );
-  } else if (certificate?.checkPrivateKey(privateKey) === false) {
-    reader.problem(
-      "privateKeyPem",
-      "another certificate's key",
-      "it must be the key that certificatePem was made with",
-    );
+}
+
+/** The PEM texts with that label; none if one can't be read. */
+function readBlocks<T>(
+  reader: Reader,
+  key: ConfigKey,
+  label: string,
+  read: (pem: string) => T,
+  allowed: string,
+): { pem: string; value: T }[] {
+  const text = reader.text(key);
+  const pattern = new RegExp(`-----BEGIN ${label}-----[^-]+-----END ${label}-----`, "g");
+  const found = [...text.matchAll(pattern)].flatMap(([pem]) => {
+    const value = parsed(() => read(pem));
+    return value === undefined ? [] : [{ pem, value }];
+  });
+  // Whatever a block is, it begins with this.
+  if (
+    found.length === 0 ||
+    found.length < text.split(new RegExp(`-----BEGIN ${label}`)).length - 1
+  ) {
+    reader.problem(key, text === "" ? "" : undefined, allowed);
+    return [];
   }
-  return { certificatePem: `${certificatePem}\n`, privateKeyPem: `${privateKeyPem}\n` };
+  return found;
+}
+
+/** The DNS names that a certificate is for; without any, its common name, which Hitch takes then. */
+function namesOf(certificate: X509Certificate): string[] {
+  const names = [...(certificate.subjectAltName ?? "").matchAll(/DNS:([^,"\s]+)/g)];
+  const common = /^CN=(.+)$/m.exec(certificate.subject);
+  return (names.length > 0 || common === null ? names : [common]).map(([, name]) =>
+    String(name).toLowerCase(),
+  );
+}
+
+function titleOf(certificate: X509Certificate): string {
+  return namesOf(certificate).join(", ") || certificate.subject;
 }
 
 function parsed<T>(parse: () => T): T | undefined {

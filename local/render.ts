@@ -70,7 +70,7 @@ function stackConfig(stack: string): Record<string, unknown> {
     Object.entries(config).map(([key, value]) => [key, isEncrypted(value) ? standIn(key) : value]),
   );
   if (isEncrypted(config["meteor-scale:privateKeyPem"])) {
-    Object.assign(values, pairStandIn());
+    Object.assign(values, pairStandIn(String(config["meteor-scale:rootUrl"])));
   }
   return values;
 }
@@ -95,7 +95,7 @@ function standIn(key: string): unknown {
 }
 
 /** A key can't stand in for another one of the same certificate: both are made anew. */
-function pairStandIn(): Record<string, string> {
+function pairStandIn(rootUrl: string): Record<string, string> {
   const folder = mkdtempSync(join(tmpdir(), "meteor-scale-"));
   try {
     const [key, certificate] = [join(folder, "key.pem"), join(folder, "certificate.pem")];
@@ -111,7 +111,14 @@ function pairStandIn(): Record<string, string> {
         "-nodes",
         "-days",
         "2",
-      ].concat(["-subj", "/CN=encrypted.invalid", "-keyout", key, "-out", certificate]),
+      ].concat([
+        "-subj",
+        `/CN=${URL.canParse(rootUrl) ? new URL(rootUrl).hostname : "encrypted.invalid"}`,
+        "-keyout",
+        key,
+        "-out",
+        certificate,
+      ]),
       { stdio: "pipe" },
     );
     return {

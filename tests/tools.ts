@@ -1,4 +1,5 @@
 import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { repositoryFolder, toolsBinFolder, toolsFolder } from "../local/paths";
@@ -61,9 +62,12 @@ export function run(
 
 /** Hitch 1.8.0, built once by the script that builds it on a balancer. */
 export function builtHitch(): string {
-  const hitch = join(toolsFolder, "hitch-1.8.0");
+  const scripts = join(repositoryFolder, "userdata");
+  const recipe = createHash("sha256").update(
+    readFileSync(join(scripts, "balancer/build-hitch.sh")),
+  );
+  const hitch = join(toolsFolder, `hitch-1.8.0-${recipe.digest("hex").slice(0, 12)}`);
   if (!existsSync(hitch)) {
-    const scripts = join(repositoryFolder, "userdata");
     const install = readFileSync(join(scripts, "balancer/install-balancer.sh"), "utf8");
     const needs = /install-packages" (autoconf .*)/.exec(install)?.[1] ?? "";
     run(join(scripts, "machine/install-packages.sh"), ["libev4", ...needs.split(" ")]);

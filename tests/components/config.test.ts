@@ -1,3 +1,4 @@
+import { createPrivateKey } from "node:crypto";
 import { isIP } from "node:net";
 import fc from "fast-check";
 import { configKeys, parseConfig, type StackConfig } from "../../components/config";
@@ -240,6 +241,97 @@ test("whatever the names, those that are accepted are what a URL makes of them",
 
 test("a certificate and its key are accepted together", () => {
   expect(parse({ tls: "pem", ...makeCertificate() }).certificate.kind).toBe("pem");
+});
+
+describe("several certificates", () => {
+  const root = makeCertificate({ names: ["root"], isAuthority: true });
+  const issuing = makeCertificate({ names: ["issuing"], isAuthority: true, authority: root });
+  const app = makeCertificate({ authority: issuing });
+  const other = makeCertificate({ names: ["www.example.org"], key: "RSA", authority: root });
+  const wildcard = makeCertificate({ names: ["*.example.com"], authority: issuing });
+  const twin = makeCertificate({ key: "RSA", authority: issuing });
+  const locked = {
+    privateKeyPem: createPrivateKey(app.privateKeyPem)
+      .export({ type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase: "a" })
+      .toString(),
+  };
+
+  const given = (certificates: string[], keys: { privateKeyPem: string }[]): StackConfig =>
+    parse({
+      tls: "pem",
+      certificatePem: certificates.join("\n"),
+      privateKeyPem: keys.map(({ privateKeyPem }) => privateKeyPem).join(""),
+    });
+  const certificatesOf = (...pairs: { certificatePem: string }[]): string[] =>
+    pairs.map(({ certificatePem }) => certificatePem);
+
+  test("have their intermediates after them, and their keys in any order", () => {
+    fc.assert(
+      fc.property(fc.shuffledSubarray([app, other], { minLength: 2 }), (keys) => {
+        const { certificate } = given(certificatesOf(other, app, issuing, root), keys);
+        expect(certificate).toEqual({
+          kind: "pem",
+          pairs: [other, { ...app, certificatePem: certificatesOf(app, issuing, root).join("") }],
+        });
+      }),
+    );
+  });
+
+  test("may be for all names beside rootUrl's", () => {
+    expect(given(certificatesOf(other, wildcard), [other, wildcard]).certificate).toMatchObject({
+      pairs: [other, wildcard],
+    });
+  });
+
+  test("stand in for an authority's too", () => {
+    const { certificatePem, privateKeyPem } = app;
+    expect(parse({ ...acme, certificatePem, privateKeyPem }).certificate).toMatchObject({
+      standIns: [app],
+    });
+  });
+
+  test.each<[string, string[], { privateKeyPem: string }[], RegExp]>([
+    ["a key is missing", certificatesOf(app, issuing, other), [app], /key for www\.example\.org/],
+    [
+      "a key is over",
+      certificatesOf(app),
+      [other, app],
+      /privateKeyPem is no certificate's, in its key 1/,
+    ],
+    [
+      "an intermediate is another's",
+      certificatesOf(other, issuing, app),
+      [app, other],
+      /without a key for issuing; .*must follow what it issued/,
+    ],
+    [
+      "two are for one name",
+      certificatesOf(app, twin),
+      [app, twin],
+      /two certificates for app\.example\.com; a name can have one/,
+    ],
+    [
+      "none is for rootUrl",
+      certificatesOf(other),
+      [other],
+      /for www\.example\.org; one must be for rootUrl's app\.example\.com/,
+    ],
+    [
+      "one is too long",
+      certificatesOf(app, ...Array<typeof issuing>(20).fill(issuing)),
+      [app],
+      /\d+ bytes for app\.example\.com; at most 8192 .*leave out the root/,
+    ],
+    [
+      "one is damaged",
+      [app.certificatePem.replace(/M/g, "?")],
+      [app],
+      /certificatePem is not valid/,
+    ],
+    ["a key has a passphrase", certificatesOf(app), [locked], /privateKeyPem is not valid/],
+  ])("are refused where %s", (_what, certificates, keys, reason) => {
+    expect(() => given(certificates, keys)).toThrow(reason);
+  });
 });
 
 test("a certificate is refused with another's key", () => {

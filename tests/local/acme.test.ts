@@ -253,7 +253,16 @@ test("nobody is asked again while it is fit", async () => {
 
 test("another balancer serves the same certificate at once, and asks for none", async () => {
   const before = await asked();
-  sandbox.run("rm", "-r", state, "/etc/stud/ssl.pem", "/etc/stud/seen", "/run/meteor-scale-remark");
+  sandbox.run(
+    ...([
+      "rm",
+      "-r",
+      state,
+      "/etc/stud/pem",
+      "/etc/stud/seen",
+      "/run/meteor-scale-remark",
+    ] as const),
+  );
   expect(script("update-certificate")).toMatchObject({ status: 0 });
   expect((await served("app.example.com")).fingerprint256).toBe(saved().fingerprint256);
   expect(script("obtain-certificate")).toMatchObject({ status: 0 });

@@ -108,15 +108,16 @@ describe("keys of stud.conf", () => {
   /** With a user and a PEM that exist here. */
   function readable(studInstall: "source" | "package"): string {
     createPair(folder, "pair");
+    mkdirSync(join(folder, "pem"), { recursive: true });
     writeFileSync(
-      join(folder, "pair.pem"),
+      join(folder, "pem/001.pem"),
       ["key", "crt"].map((ending) => readFileSync(join(folder, `pair.${ending}`), "utf8")).join(""),
     );
     const path = join(folder, `${studInstall}.conf`);
     writeFileSync(
       path,
       studConfig({ studInstall })
-        .replace(/^pem-file = .*/m, `pem-file = "${join(folder, "pair.pem")}"`)
+        .replace(/^pem-dir = .*/m, `pem-dir = "${join(folder, "pem")}"`)
         .replace(/^user = .*/m, 'user = "nobody"')
         .replace(/^group = .*/m, 'group = "nogroup"'),
     );
@@ -139,15 +140,27 @@ describe("keys of stud.conf", () => {
 });
 
 /** A key and a self-signed certificate: NAME.key, NAME.crt. */
-function createPair(folder: string, name: string): void {
+function createPair(
+  folder: string,
+  name: string,
+  names = [`${name}.example.com`],
+  kind: "ecdsa" | "rsa" = "ecdsa",
+): void {
   const files = ["-keyout", join(folder, `${name}.key`), "-out", join(folder, `${name}.crt`)];
-  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
-  run("openssl", ["req", "-x509", ...key, "-subj", `/CN=${name}.example.com`, ...files]);
+  const key =
+    kind === "rsa"
+      ? ["-newkey", "rsa:2048"]
+      : ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+  run("openssl", [
+    ...["req", "-x509", "-noenc", ...key, "-subj", `/CN=${name}.example.com`, ...files],
+    ...["-addext", `subjectAltName=${names.map((one) => `DNS:${one}`).join(",")}`],
+  ]);
 }
 
 describe.each(["source", "package"] as const)("a balancer with Hitch by %s", (studInstall) => {
   const sandbox = new Sandbox();
   const hosts = new Map<string, ChildProcess>();
+  const pairs = join(sandbox.folder, "pairs");
   const parameters = join(sandbox.folder, "parameters");
   const programs = join(sandbox.folder, "programs");
   const contents = balancerMachine({ ...args, studInstall });
@@ -158,24 +171,31 @@ describe.each(["source", "package"] as const)("a balancer with Hitch by %s", (st
     if (studInstall === "source") {
       sandbox.run("install", "-D", hitchBuilt, String(contents.environment["HITCH"]));
     }
-    mkdirSync(parameters);
+    mkdirSync(pairs);
     mkdirSync(programs);
-    createPair(parameters, "first");
-    createPair(parameters, "second");
-    createPair(parameters, "expired");
-    const [expired, key] = ["expired.crt", "expired.key"].map((name) => join(parameters, name));
+    createPair(pairs, "first");
+    createPair(pairs, "second");
+    createPair(pairs, "wildcard", ["*.example.com", "example.com"], "rsa");
+    createPair(pairs, "other", ["www.example.org", "shop.example.org"]);
+    createPair(pairs, "renewed", ["www.example.org"], "rsa");
+    createPair(pairs, "expired");
+    const [expired, key] = ["expired.crt", "expired.key"].map((name) => join(pairs, name));
     run("openssl", [
       ...["x509", "-in", String(expired), "-signkey", String(key), "-days", "-1"],
       ...["-out", String(expired)],
     ]);
-    setParameters("first.crt", "first.key");
+    setParameters("first");
     // The AWS command-line interface: answers from files, and remembers how it was called.
     writeFileSync(
       join(programs, "aws"),
       `#!/bin/bash
 echo "aws $*" >>${programs}/calls
-if [ "$2" = get-parameters ]; then cksum ${parameters}/CERTIFICATE ${parameters}/PRIVATE_KEY; exit; fi
-cat "${parameters}/\${4##*/}"
+cd ${parameters}
+if [ "$2" = get-parameters-by-path ]; then
+  for name in *; do printf '%s\\t%s\\tsome day\\n' "$4/$name" "$(cksum <"$name")"; done
+  exit
+fi
+cat "\${4##*/}"
 `,
       { mode: 0o755 },
     );
@@ -215,9 +235,19 @@ ${reload}
     return contents.files.find(({ path }) => path.endsWith(name))?.content ?? "";
   }
 
-  function setParameters(certificate: string, key: string): void {
-    writeFileSync(join(parameters, "CERTIFICATE"), readFileSync(join(parameters, certificate)));
-    writeFileSync(join(parameters, "PRIVATE_KEY"), readFileSync(join(parameters, key)));
+  /** What SSM has: each a pair's name, or the names of a certificate and of another's key. */
+  function setParameters(...given: (string | [certificate: string, key: string])[]): void {
+    rmSync(parameters, { recursive: true, force: true });
+    mkdirSync(parameters);
+    for (const [index, one] of given.entries()) {
+      const suffix = index === 0 ? "" : `_${index + 1}`;
+      const [certificate, key] = typeof one === "string" ? [`${one}.crt`, `${one}.key`] : one;
+      writeFileSync(
+        join(parameters, `CERTIFICATE${suffix}`),
+        readFileSync(join(pairs, certificate)),
+      );
+      writeFileSync(join(parameters, `PRIVATE_KEY${suffix}`), readFileSync(join(pairs, key)));
+    }
   }
 
   function updateCertificate(): { status: number | null; output: string; calls: string[] } {
@@ -372,58 +402,117 @@ ${reload}
     expect(listeners.trim().split(/\s+/)[3]).toBe("127.0.0.1:8080");
   });
 
-  describe("a new certificate", () => {
-    const served = async (): Promise<string> => {
-      const socket = await sandbox.connect();
+  describe("certificates", () => {
+    /** The subject's name in the certificate that a client gets who asks for a site, or for none. */
+    const served = async (servername = ""): Promise<string> => {
+      const socket = await sandbox.connect("127.0.0.1", { servername });
       const { CN } = socket.getPeerCertificate().subject;
       socket.destroy();
-      return String(CN);
+      return String(CN).replace(/\.example\.com$/, "");
     };
 
-    test("that did not change costs one call", () => {
+    /** Takes over what SSM has, and waits until a client gets `expected`. */
+    async function takeOver(servername: string, expected: string): Promise<void> {
+      const { status, output, calls } = updateCertificate();
+      expect({ status, output }).toMatchObject({ status: 0 });
+      expect(calls.filter((call) => call.startsWith("systemctl"))).toEqual([
+        "systemctl try-reload-or-restart stud",
+      ]);
+      await until(async () => (await served(servername)) === expected);
+    }
+
+    test("that did not change cost one call", () => {
       const { status, output, calls } = updateCertificate();
       expect({ status, output, calls: calls.length }).toEqual({ status: 0, output: "", calls: 1 });
     });
 
-    test("is served at once, and open connections live on", async () => {
-      expect(await served()).toBe("first.example.com");
+    test("that are new are served at once, and open connections live on", async () => {
+      expect(await served()).toBe("first");
       const { socket } = await sandbox.upgrade();
-      setParameters("second.crt", "second.key");
-      const { status, calls } = updateCertificate();
-      expect(status).toBe(0);
-      expect(calls).toContain("systemctl try-reload-or-restart stud");
-      await until(async () => (await served()) === "second.example.com");
+      setParameters("second");
+      await takeOver("", "second");
       expect(await echo(socket, "still here")).toBe("still here");
       socket.destroy();
     });
 
-    test("lies where root alone can read it, and its key is in no command line", () => {
-      expect(sandbox.run("stat", "-c", "%a %U", "/etc/stud/ssl.pem").trim()).toBe("600 root");
-      setParameters("first.crt", "first.key");
+    test("are chosen by the site that a client asks for", async () => {
+      setParameters("first", "wildcard", "other");
+      await takeOver("www.example.org", "other");
+      expect(await served("SHOP.example.org")).toBe("other");
+      expect(await served("first.example.com")).toBe("first");
+      expect(await served("any.example.com")).toBe("wildcard");
+      expect(await served("example.com")).toBe("wildcard");
+      expect(await served("a.b.example.com")).toBe("first");
+      expect(await served("unknown.example.net")).toBe("first");
+      expect(await served()).toBe("first");
+    });
+
+    test("come, go and are renewed under open connections, time after time", async () => {
+      const sockets = [(await sandbox.upgrade()).socket];
+      for (const [given, site, expected] of [
+        [["first", "wildcard", "renewed"], "www.example.org", "renewed"],
+        [["first", "renewed"], "any.example.com", "first"],
+        [["second", "other", "wildcard"], "www.example.org", "other"],
+        [["first"], "www.example.org", "first"],
+      ] as const) {
+        setParameters(...given);
+        await takeOver(site, expected);
+        expect(await served()).toBe(given[0]);
+        sockets.push((await sandbox.upgrade()).socket);
+      }
+      // Debian's version ends them with the second reload; build-hitch.sh mends the other.
+      if (studInstall === "source") {
+        for (const socket of sockets) {
+          expect(socket.destroyed).toBe(false);
+          expect(await echo(socket, "still here")).toBe("still here");
+        }
+      }
+      sockets.forEach((socket) => socket.destroy());
+    });
+
+    test("lie where root alone can read them, and no key is in a command line", () => {
+      expect(sandbox.run("stat", "-Lc", "%a %U", "/etc/stud/pem").trim()).toBe("700 root");
+      expect(sandbox.run("stat", "-c", "%a %U", "/etc/stud/pem/000.pem").trim()).toBe("600 root");
+      setParameters("second");
       const { calls } = updateCertificate();
-      const key = readFileSync(join(parameters, "first.key"), "utf8").split("\n")[1] ?? "";
+      const key = readFileSync(join(pairs, "second.key"), "utf8").split("\n")[1] ?? "";
       expect(key).toMatch(/^\S{40,}$/);
       expect(calls.join("\n")).not.toContain(key);
       expect(sandbox.run("ls", "/etc/stud").trim().split("\n")).toEqual([
+        "pem",
+        expect.stringMatching(/^pem\.\w+$/),
         "seen",
-        "ssl.pem",
         "stud.conf",
       ]);
+      setParameters("first");
+      updateCertificate();
     });
 
-    test.each([
-      ["of another key", "second.crt", "first.key", /the key is another certificate's/],
-      ["that is none", "first.key", "first.key", /CERTIFICATE is no certificate in PEM/],
-      ["without a key", "first.crt", "first.crt", /PRIVATE_KEY is no key in PEM/],
-      ["that has expired", "expired.crt", "expired.key", /it has expired/],
-    ])("%s is refused, and the old one stays", async (_what, certificate, key, reason) => {
-      setParameters(certificate, key);
+    test.each<[string, Parameters<typeof setParameters>, RegExp]>([
+      [
+        "with another's key",
+        [["second.crt", "first.key"]],
+        /PRIVATE_KEY is another certificate's key/,
+      ],
+      ["that are none", [["first.key", "first.key"]], /CERTIFICATE is no certificate in PEM/],
+      ["without a key", [["first.crt", "first.crt"]], /PRIVATE_KEY is no key in PEM/],
+      ["that have expired", ["expired"], /CERTIFICATE has expired/],
+      [
+        "of which one has another's key",
+        ["second", ["other.crt", "first.key"]],
+        /PRIVATE_KEY_2 is another certificate's key/,
+      ],
+      ["of which one has expired", ["second", "other", "expired"], /CERTIFICATE_3 has expired/],
+    ])("%s are refused, and the old ones stay", async (_what, given, reason) => {
+      setParameters(...given);
       const { status, output, calls } = updateCertificate();
       expect(status).toBe(1);
       expect(output).toMatch(reason);
       expect(output).not.toMatch(/PRIVATE KEY-----/);
       expect(calls.join("\n")).not.toMatch(/systemctl/);
-      expect(await served()).toBe("first.example.com");
+      expect(await served("second.example.com")).toBe("first");
+      expect(await served("www.example.org")).toBe("first");
+      expect(sandbox.run("sh", "-c", "ls -d /etc/stud/pem.*").trim().split("\n")).toHaveLength(1);
     });
   });
 

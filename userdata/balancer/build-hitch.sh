@@ -17,6 +17,10 @@ apt-get "${own[@]}" source --download-only hitch=1.8.0-1
 sha256sum --check <<<'bade8e7f4005259caf60cf5d17ff65412c53327d609d7bd45f0dc185705909c9  hitch_1.8.0.orig.tar.xz'
 tar -xJf hitch_1.8.0.orig.tar.xz
 cd hitch-1.8.0
+# A reload closes the pipe to each old worker and forgets that it did. The next one would write to whatever has
+# that number by then, and end old workers, or new ones, with all their connections. It stays open instead.
+sed -i -e '/^\t\t\tif (wu->type == WORKER_GEN)$/,+1d' \
+  -e 's/^\t\t\tVTAILQ_REMOVE(&worker_procs, c, list);$/&\n\t\t\tclose(c->pfd);/' src/hitch.c
 autoreconf -fi
 ./configure --quiet --with-lex --with-yacc
 # The rest is documentation.

@@ -1,6 +1,9 @@
 /** What varies in stud.conf. */
 export interface StudConfigArgs {
-  /** `source`: Hitch 1.8.0; `package`: Hitch 1.7.2, which knows fewer keys. */
+  /**
+   * `source`: Hitch 1.8.0, mended by build-hitch.sh; `package`: Hitch 1.7.2, which knows fewer keys, and whose second
+   * reload ends connections that are older than the first.
+   */
   studInstall: "source" | "package";
 }
 
@@ -22,8 +25,8 @@ frontend = "[*]:443"
 backend = "[127.0.0.1]:8080"
 write-proxy-v2 = on
 
-#location of the .pem file
-pem-file = "/etc/stud/ssl.pem"
+#location of the .pem files; a client that names no site gets the first
+pem-dir = "/etc/stud/pem"
 
 tls-protos = TLSv1.2 TLSv1.3
 ciphers = "${ciphers}"
