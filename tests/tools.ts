@@ -16,8 +16,10 @@ export function installTools(packages: Record<string, string>): void {
   if (missing.length === 0) {
     return;
   }
-  run("apt-get", ["-qq", "update"]);
-  run("apt-get", ["-qq", "install", "-y", "--no-install-recommends", ...missing], {
+  // Another test may be at it.
+  const aptGet = ["/run/lock/meteor-scale-apt", "apt-get", "-qq"];
+  run("flock", [...aptGet, "update"]);
+  run("flock", [...aptGet, "install", "-y", "--no-install-recommends", ...missing], {
     DEBIAN_FRONTEND: "noninteractive",
   });
 }
@@ -60,13 +62,12 @@ export function run(
   return output;
 }
 
-/** Hitch 1.8.0, built once by the script that builds it on a balancer. */
+/** Hitch 1.8.0, built by the script that builds it on a balancer, once for each text of that. */
 export function builtHitch(): string {
   const scripts = join(repositoryFolder, "userdata");
-  const recipe = createHash("sha256").update(
-    readFileSync(join(scripts, "balancer/build-hitch.sh")),
-  );
-  const hitch = join(toolsFolder, `hitch-1.8.0-${recipe.digest("hex").slice(0, 12)}`);
+  const script = readFileSync(join(scripts, "balancer/build-hitch.sh"));
+  const stamp = createHash("sha256").update(script).digest("hex").slice(0, 12);
+  const hitch = join(toolsFolder, `hitch-1.8.0-${stamp}`);
   if (!existsSync(hitch)) {
     const install = readFileSync(join(scripts, "balancer/install-balancer.sh"), "utf8");
     const needs = /install-packages" (autoconf .*)/.exec(install)?.[1] ?? "";

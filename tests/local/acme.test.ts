@@ -63,9 +63,16 @@ exec /usr/bin/aws --endpoint-url http://127.0.0.1:5000 "$@"
 `,
     { mode: 0o755 },
   );
-  writeFileSync(file("programs/systemctl"), "#!/bin/sh\npkill -HUP -o hitch || true\n", {
-    mode: 0o755,
-  });
+  writeFileSync(
+    file("programs/systemctl"),
+    `#!/bin/sh
+[ "$1" != start ] || exec "/usr/local/lib/meteor-scale/$2"
+pkill -HUP -o hitch || true
+`,
+    {
+      mode: 0o755,
+    },
+  );
   await sandbox.serve("Running on", motoServerProgram, "-p", "5000");
   instance = aws(
     ...["ec2", "run-instances", "--image-id", "ami-12c6146b", "--output", "text"],

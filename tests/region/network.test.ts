@@ -162,7 +162,7 @@ function saying(child: ChildProcess, text: string): Promise<void> {
     };
     child.stdout?.on("data", read);
     child.stderr?.on("data", read);
-    child.once("exit", () => {
+    child.once("close", () => {
       reject(new Error(`It ended and never printed ${text}: ${printed}`));
     });
   });

@@ -333,7 +333,7 @@ ${reload}
   test("HTTPS answers forbid plain HTTP from now on", async () => {
     const { status, headers } = await sandbox.get();
     expect(status).toBe(200);
-    expect(headers["strict-transport-security"]).toBe("max-age=31536000");
+    expect(headers["strict-transport-security"]).toBe("max-age=63072000");
   });
 
   test("clients speak TLS 1.2 or 1.3, and HTTP/1.1 inside", async () => {
@@ -646,7 +646,7 @@ ${reload}
     expect(headers).toMatchObject({
       "retry-after": "5",
       "cache-control": "no-store",
-      "strict-transport-security": "max-age=31536000",
+      "strict-transport-security": "max-age=63072000",
     });
   });
 });

@@ -1,6 +1,7 @@
 /**
  * A host as the balancer sees one: `balancerHost NAME ADDRESS`. Answers with its name and the headers
- * that reached it, sets SockJS's cookie as SockJS does, and after an upgrade sends back what it gets.
+ * that reached it, sets SockJS's cookie as SockJS does, and after an upgrade, whose answer has those
+ * headers too, sends back what it gets. /large is more than all buffers on the way hold; /poll takes a while.
  */
 import { createHash } from "node:crypto";
 import { createServer } from "node:http";
@@ -12,6 +13,14 @@ const server = createServer((request, response) => {
     response.setHeader("Set-Cookie", "JSESSIONID=dummy; path=/");
   } else {
     response.setHeader("Cache-Control", "public, max-age=60");
+  }
+  if (request.url === "/large") {
+    response.end(Buffer.alloc(64 * 1024 * 1024));
+    return;
+  }
+  if (request.url === "/poll") {
+    setTimeout(() => response.end(name), 3000);
+    return;
   }
   response.end(JSON.stringify({ host: name, headers: request.headers }));
 });
@@ -27,6 +36,7 @@ server.on("upgrade", (request, socket) => {
     "Connection: Upgrade",
     `Sec-WebSocket-Accept: ${accept}`,
     `X-Host: ${String(name)}`,
+    `X-Host-Headers: ${JSON.stringify(request.headers)}`,
   ];
   socket.write(`${lines.join("\r\n")}\r\n\r\n`);
   socket.on("error", () => socket.destroy()).pipe(socket);

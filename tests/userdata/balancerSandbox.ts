@@ -223,6 +223,9 @@ export function readStatistic(table: string, column: string): Record<string, str
 /** What comes back when a text is written to an upgraded socket. */
 export async function echo(socket: TLSSocket, text: string): Promise<string> {
   const answer = new Promise<string>((resolve, reject) => {
+    if (socket.destroyed) {
+      reject(new Error("the connection had been closed before"));
+    }
     socket.once("data", (data: Buffer) => {
       resolve(data.toString());
     });

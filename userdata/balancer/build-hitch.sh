@@ -17,10 +17,11 @@ apt-get "${own[@]}" source --download-only hitch=1.8.0-1
 sha256sum --check <<<'bade8e7f4005259caf60cf5d17ff65412c53327d609d7bd45f0dc185705909c9  hitch_1.8.0.orig.tar.xz'
 tar -xJf hitch_1.8.0.orig.tar.xz
 cd hitch-1.8.0
-# A reload closes the pipe to each old worker and forgets that it did. The next one would write to whatever has
-# that number by then, and end old workers, or new ones, with all their connections. It stays open instead.
-sed -i -e '/^\t\t\tif (wu->type == WORKER_GEN)$/,+1d' \
-  -e 's/^\t\t\tVTAILQ_REMOVE(&worker_procs, c, list);$/&\n\t\t\tclose(c->pfd);/' src/hitch.c
+# A reload closes its pipes to the workers that retire, and the next writes to those numbers, which are other
+# pipes by then: every second reload cut all connections. A pipe is to live as long as its worker.
+sed -i -e 's/(void)close(c->pfd);/continue;/' -e 's/VTAILQ_REMOVE(&worker_procs, c, list);/(void)close(c->pfd); &/' src/hitch.c
+# A client that takes nothing more would stay after HAProxy has given it up, its buffers in memory.
+sed -i '/^#ifdef TCP_KEEPIDLE/i optval = 1000 * CONFIG->TCP_KEEPALIVE_TIME; setsockopt(fd, SOL_TCP, TCP_USER_TIMEOUT, &optval, optlen);' src/hitch.c
 autoreconf -fi
 ./configure --quiet --with-lex --with-yacc
 # The rest is documentation.

@@ -40,6 +40,12 @@ defaults
   timeout connect 60s
   timeout server 60s
   timeout client 60s
+  # headers that come byte by byte: each would start timeout client anew
+  timeout http-request 10s
+  # between requests; SockJS's polls are requests that wait for their answer, which is timeout server
+  timeout http-keep-alive 60s
+  # connections that browsers open ahead: no 408
+  option http-ignore-probes
   timeout check 5s
   # WebSockets
   timeout tunnel 1h
@@ -77,7 +83,7 @@ frontend stud
   http-request del-header Forwarded
   option forwardfor
   http-request set-header X-Forwarded-Proto https
-  http-after-response set-header Strict-Transport-Security max-age=31536000
+  http-after-response set-header Strict-Transport-Security max-age=63072000
   default_backend apps
 
 backend apps

@@ -100,5 +100,6 @@ if [ -e unsaved ] && ! fits unsaved; then rm unsaved; fi
 if [ -e unsaved ]; then
   save acme/CERTIFICATE unsaved || stuck "SSM does not take it"
   rm unsaved
+  systemctl start update-certificate
 fi
 tell ""

@@ -31,6 +31,7 @@ pem-dir = "/etc/stud/pem"
 tls-protos = TLSv1.2 TLSv1.3
 ciphers = "${ciphers}"
 prefer-server-ciphers = off
+ecdh-curve = "X25519:prime256v1:secp384r1"
 # a WebSocket's upgrade is HTTP/1.1
 alpn-protos = "http/1.1"
 
@@ -38,8 +39,10 @@ alpn-protos = "http/1.1"
 user = "stud"
 group = "stud"
 daemon = off
+# nothing to staple: Let's Encrypt ended OCSP in 2025
 ocsp-dir = ""
 backlog = 1024
-keepalive = 300
+# also ends a client that takes nothing for as long, if built here
+keepalive = 60
 ${studInstall === "source" ? "workers = auto\nbackend-connect-timeout = 5\nssl-handshake-timeout = 30\n" : "workers = 2\n"}`;
 }

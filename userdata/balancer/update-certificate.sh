@@ -58,7 +58,9 @@ while read -r suffix; do take "$suffix"; done < <(sed -nE "s|^$TLS_PATH/CERTIFIC
 
 sed "s|^pem-dir = .*|pem-dir = \"$folder\"|" /etc/stud/stud.conf >stud.conf
 "$HITCH" --test --config=stud.conf >output 2>&1 || refuse "$(tail -n 2 output)"
-if ! diff -qr "$folder" "$served" >/dev/null 2>&1; then
+# Without `seen`, the last run was killed, perhaps before the reload.
+if [ ! -e "$seen" ] || ! diff -qr "$folder" "$served" >/dev/null 2>&1; then
+  rm -f "$seen"
   old="$(readlink "$served" || true)"
   ln -sfn "$folder" "$served.new"
   mv -T "$served.new" "$served"
