@@ -62,6 +62,8 @@ export interface RegisteredResource {
   type: string;
   name: string;
   inputs: Record<string, unknown>;
+  /** The inputs, and what the provider would compute. */
+  outputs: Record<string, unknown>;
   options: RegisteredOptions;
 }
 
@@ -70,6 +72,8 @@ export interface RegisteredOptions {
   /** Names of the resources that must be there first. */
   dependsOn: string[];
   protect: boolean;
+  /** Type and name of the resources that each input comes from, as in `aws:ec2/vpc:Vpc network-vpc`. */
+  propertyDependencies: Record<string, string[]>;
   /** Inputs whose changes mean nothing. */
   ignoreChanges: string[];
 }
@@ -137,11 +141,23 @@ function completeMonitor(monitor: MockMonitor, options: Map<string, RegisteredOp
       options.set(`${request.getType()} ${request.getName()}`, {
         dependsOn: request.getDependenciesList().map((urn) => urn.slice(urn.lastIndexOf("::") + 2)),
         protect: request.getProtect() ?? false,
+        propertyDependencies: Object.fromEntries(
+          [...request.getPropertydependenciesMap().entries()].map(([key, dependencies]) => [
+            key,
+            dependencies.getUrnsList().map(typeAndName),
+          ]),
+        ),
         ignoreChanges: request.getIgnorechangesList(),
       });
       return register(request, callback);
     },
   });
+}
+
+/** Of a URN, whose type begins with those of its parents. */
+function typeAndName(urn: string): string {
+  const [, , types = "", name = ""] = urn.split("::");
+  return `${types.slice(types.lastIndexOf("$") + 1)} ${name}`;
 }
 
 function newResource(
@@ -153,13 +169,16 @@ function newResource(
   if (resources.some(({ type, name }) => type === args.type && name === args.name)) {
     throw new Error(`two resources of type ${args.type} are named ${args.name}`);
   }
+  const plain = revealed(inputs);
   resources.push({
     type: args.type,
     name: args.name,
-    inputs: revealed(inputs),
+    inputs: plain,
+    outputs: { ...plain, ...computed(args) },
     options: options.get(`${args.type} ${args.name}`) ?? {
       dependsOn: [],
       protect: false,
+      propertyDependencies: {},
       ignoreChanges: [],
     },
   });
