@@ -1,4 +1,4 @@
-import { spawnSync } from "node:child_process";
+import { execFile, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
@@ -47,6 +47,28 @@ export function outcomeOf(
     throw error;
   }
   return { status, output: stdout + stderr };
+}
+
+/**
+ * Runs a program to its end while this process answers what it asks.
+ *
+ * @throws Error if it has not ended after 45 seconds
+ */
+export function outcomeMeanwhile(
+  program: string,
+  args: string[],
+  environment: Record<string, string>,
+): Promise<Outcome> {
+  const options = { env: { ...process.env, ...environment }, timeout: 45_000, maxBuffer: Infinity };
+  return new Promise((resolve, reject) => {
+    const child = execFile(program, args, options, (error, stdout, stderr) => {
+      if (error?.killed) {
+        reject(new Error(`${program} ${args.join(" ")} did not end:\n${stdout}${stderr}`));
+      } else {
+        resolve({ status: child.exitCode, output: stdout + stderr });
+      }
+    });
+  });
 }
 
 /** Runs a program that must end well, and returns what it printed. */

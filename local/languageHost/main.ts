@@ -1,6 +1,6 @@
 /**
- * Pulumi's language host for Node, as far as the engine needs it to run a program: used only where
- * the CLI was built from source, since the official host comes with the official CLI alone.
+ * Pulumi's language host for Node, as far as the engine needs it to run a program and a policy pack: used only
+ * where the CLI was built from source, since the official host comes with the official CLI alone.
  * The engine starts it as `pulumi-language-nodejs` and reads its port from the first line.
  */
 import { type ChildProcess, spawn } from "node:child_process";
@@ -19,13 +19,15 @@ import {
   type InstallDependenciesRequest,
   InstallDependenciesResponse,
   LanguageHandshakeResponse,
+  type RunPluginRequest,
+  RunPluginResponse,
   type RunRequest,
   RunResponse,
 } from "@pulumi/pulumi/proto/language_pb";
 import { PluginInfo } from "@pulumi/pulumi/proto/plugin_pb";
 import { Empty } from "google-protobuf/google/protobuf/empty_pb";
 import { listen, unary } from "../grpc";
-import { startProgram } from "./program";
+import { startPolicyPack, startProgram } from "./program";
 
 /** The SDK's own word for "failed, and the user has been told why" (@pulumi/pulumi/cmd/run). */
 const failureWasReported = 32;
@@ -59,6 +61,23 @@ async function run(request: RunRequest): Promise<RunResponse> {
     response.setError(`the program ended with ${outcome}`);
   }
   return response;
+}
+
+/** Passes on what the policy pack prints: the port that the engine asks it on, and then its mistakes. */
+async function runPlugin(
+  call: grpc.ServerWritableStream<RunPluginRequest, RunPluginResponse>,
+): Promise<void> {
+  const child = startPolicyPack(call.request);
+  child.stdout.on("data", (chunk: Buffer) => {
+    call.write(new RunPluginResponse().setStdout(chunk));
+  });
+  child.stderr.on("data", (chunk: Buffer) => {
+    call.write(new RunPluginResponse().setStderr(chunk));
+  });
+  // The engine hangs up when it needs the pack no more.
+  call.on("cancelled", () => child.kill("SIGKILL"));
+  const outcome = await ended(child);
+  call.write(new RunPluginResponse().setExitcode(typeof outcome === "number" ? outcome : 1));
 }
 
 async function installDependencies(
@@ -107,6 +126,22 @@ function programDependencies(
   );
 }
 
+/** Ends a call of many messages when its handler has, or with the handler's error. */
+function streaming<Request, Response>(
+  handler: (call: grpc.ServerWritableStream<Request, Response>) => Promise<void>,
+): grpc.handleServerStreamingCall<Request, Response> {
+  return (call) => {
+    handler(call).then(
+      () => {
+        call.end();
+      },
+      (error: unknown) => {
+        call.emit("error", { code: grpc.status.UNKNOWN, details: (error as Error).message });
+      },
+    );
+  };
+}
+
 let engineAddress = process.argv[2] ?? "";
 
 const server = new grpc.Server();
@@ -124,18 +159,8 @@ server.addService(LanguageRuntimeService, {
   ),
   getProgramDependencies: unary(programDependencies),
   run: unary(run),
-  installDependencies: (
-    call: grpc.ServerWritableStream<InstallDependenciesRequest, InstallDependenciesResponse>,
-  ): void => {
-    installDependencies(call).then(
-      () => {
-        call.end();
-      },
-      (error: unknown) => {
-        call.emit("error", { code: grpc.status.UNKNOWN, details: (error as Error).message });
-      },
-    );
-  },
+  installDependencies: streaming(installDependencies),
+  runPlugin: streaming(runPlugin),
   cancel: unary(() => {
     stopChildren();
     return new Empty();

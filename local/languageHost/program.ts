@@ -1,7 +1,8 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, type ChildProcessByStdio, spawn } from "node:child_process";
 import { createRequire } from "node:module";
 import { join } from "node:path";
-import type { RunRequest } from "@pulumi/pulumi/proto/language_pb";
+import type { Readable } from "node:stream";
+import type { RunPluginRequest, RunRequest } from "@pulumi/pulumi/proto/language_pb";
 
 /**
  * Starts the Node process of a Pulumi program.
@@ -22,7 +23,7 @@ export function startProgram(request: RunRequest, engineAddress: string): ChildP
   return spawn(
     process.execPath,
     [
-      createRequire(join(folder, "package.json")).resolve("@pulumi/pulumi/cmd/run"),
+      partOfSdk("run", folder),
       ...["--monitor", request.getMonitorAddress()],
       ...["--engine", engineAddress],
       ...["--organization", request.getOrganization()],
@@ -49,4 +50,33 @@ export function startProgram(request: RunRequest, engineAddress: string): ChildP
       },
     },
   );
+}
+
+/**
+ * Starts the Node process of a policy pack, with its output in pipes. The one plugin that is not a pack, a provider
+ * written in TypeScript, no program here has.
+ */
+export function startPolicyPack(
+  request: RunPluginRequest,
+): ChildProcessByStdio<null, Readable, Readable> {
+  const folder = request.getInfo()?.getProgramDirectory();
+  if (folder === undefined || request.getKind() !== "analyzer") {
+    throw new Error(
+      `the engine asked for a plugin of kind ${request.getKind()}, not a policy pack`,
+    );
+  }
+  const environment = request.getEnvList().map((text): [string, string] => {
+    const split = text.indexOf("=");
+    return [text.slice(0, split), text.slice(split + 1)];
+  });
+  return spawn(
+    process.execPath,
+    [partOfSdk("run-policy-pack", folder), ...request.getArgsList(), folder],
+    { cwd: folder, stdio: ["ignore", "pipe", "pipe"], env: Object.fromEntries(environment) },
+  );
+}
+
+/** The SDK that a folder's programs use: its own, or that of a folder above. */
+function partOfSdk(command: "run" | "run-policy-pack", folder: string): string {
+  return createRequire(join(folder, "package.json")).resolve(`@pulumi/pulumi/cmd/${command}`);
 }

@@ -1,4 +1,3 @@
-import { execFile } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,7 +5,7 @@ import { repositoryFolder } from "../../local/paths";
 import { serve } from "../../local/provider/protocol";
 import { randomProvider } from "../../local/provider/random";
 import { installPulumiCli, writeLanguageHost } from "../../local/toolchain/pulumiCli";
-import { isolatedPulumi, type Outcome } from "../tools";
+import { isolatedPulumi, type Outcome, outcomeMeanwhile } from "../tools";
 
 /*
  * A mistake in a program must never look to the engine like a program that wants fewer resources. The
@@ -68,23 +67,12 @@ export = async (): Promise<Record<string, unknown>> => {
 `;
 }
 
-/** Not synchronous, since the provider answers from this process. A program that hangs is an error. */
 function pulumi(...args: string[]): Promise<Outcome> {
-  const environment = {
+  const command = [...args, "--cwd", project, "--non-interactive", "--color", "never"];
+  return outcomeMeanwhile("pulumi", command, {
     ...isolatedPulumi(folder),
     PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION: "true",
     PULUMI_DEBUG_PROVIDERS: `random:${provider.port}`,
-  };
-  return new Promise((resolve, reject) => {
-    const command = [...args, "--cwd", project, "--non-interactive", "--color", "never"];
-    const options = { env: { ...process.env, ...environment }, timeout: 45_000 };
-    const child = execFile("pulumi", command, options, (error, stdout, stderr) => {
-      if (error?.killed) {
-        reject(new Error(`pulumi ${args.join(" ")} did not end:\n${stdout}${stderr}`));
-      } else {
-        resolve({ status: child.exitCode, output: stdout + stderr });
-      }
-    });
   });
 }
 
