@@ -67,7 +67,9 @@ function withoutSpace(text: string): string {
 }
 
 function textsOfUserData(userData: string): string[] {
-  const parts: unknown = userData.startsWith("#cloud-config") ? parseDocument(userData).toJS() : undefined;
+  const parts: unknown = userData.startsWith("#cloud-config")
+    ? parseDocument(userData).toJS()
+    : undefined;
   const plain = [userData, ...textsIn(parts)];
   const encoded = plain.flatMap((text) => text.match(/[A-Za-z0-9+/]{20,}={0,2}/g) ?? []);
   const decoded = [...new Set(encoded)].map(decode);
