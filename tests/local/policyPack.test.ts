@@ -4,13 +4,14 @@ import { join } from "node:path";
 import { parse, stringify } from "yaml";
 import { awsApiUrl, repositoryFolder, stackName } from "../../local/paths";
 import { startProviders } from "../../local/provider/main";
-import { installPulumiCli, writeLanguageHost } from "../../local/toolchain/pulumiCli";
+import { installPulumiCli } from "../../local/toolchain/pulumiCli";
 import { sampleBundle } from "../sampleBundle";
 import { isolatedPulumi, type Outcome, outcomeMeanwhile } from "../tools";
 import { type MotoServer, startMotoServer } from "./motoServer";
 
 /*
- * The policy pack as people use it: `pulumi preview --policy-pack policies`, with the CLI itself.
+ * The policy pack as people use it: `pulumi preview --policy-pack policies`, with the CLI itself and the language host
+ * that came with it; ours, where that is none.
  */
 
 const folder = mkdtempSync(join(tmpdir(), "policy-pack-"));
@@ -42,7 +43,6 @@ function settings(changes: Settings): Settings {
 
 beforeAll(async () => {
   await installPulumiCli({ signal: new AbortController().signal, progress: () => undefined });
-  await writeLanguageHost(join(folder, "bin", "pulumi-language-nodejs"));
   moto = await startMotoServer([]);
   providers = await startProviders({ aws: 0, tls: 0, random: 0 });
   mkdirSync(project);
@@ -106,7 +106,8 @@ const machine = (name: string, more: object): aws.ec2.Instance =>
 describe("a program of somebody", () => {
   async function preview(statements: string): Promise<Outcome> {
     const imports =
-      'import * as aws from "@pulumi/aws";\nimport * as random from "@pulumi/random";\n' +
+      'import * as aws from "@pulumi/aws";\nimport * as pulumi from "@pulumi/pulumi";\n' +
+      'import * as random from "@pulumi/random";\n' +
       "(Error as { prepareStackTrace?: unknown }).prepareStackTrace = undefined;\n";
     writeFileSync(join(project, "index.ts"), imports + machine + statements);
     return pulumi("preview", "--cwd", project, "--policy-pack", pack);
@@ -144,7 +145,12 @@ describe("a program of somebody", () => {
   test.each([
     // A rule that looks at the inputs of one resource, and those that look at what all will be.
     ["metadata-tokens", 'machine("host", { metadataOptions: undefined });'],
-    ["no-secret-in-user-data", 'machine("host", { userData: "mongodb://a:secret@db/app" });'],
+    [
+      "no-secret-in-user-data",
+      'const value = pulumi.secret("a-key-that-nobody-knows");' +
+        'new aws.ssm.Parameter("key", { name: "/key", type: "SecureString", value });' +
+        'machine("host", { userData: "KEY=a-key-that-nobody-knows" });',
+    ],
     [
       "mongo-behind-meteor",
       'const group = new aws.ec2.SecurityGroup("group", { description: "MongoDB" });' +
@@ -169,4 +175,16 @@ describe("a program of somebody", () => {
     },
     120_000,
   );
+
+  test("is not previewed with a pack that does not start, and its mistake is told", async () => {
+    const broken = join(folder, "broken");
+    mkdirSync(broken);
+    writeFileSync(join(broken, "PulumiPolicy.yaml"), "runtime: nodejs\n");
+    writeFileSync(join(broken, "index.ts"), 'throw new Error("the pack is broken");\n');
+    writeFileSync(join(broken, "package.json"), "{}");
+    symlinkSync(join(repositoryFolder, "node_modules"), join(broken, "node_modules"));
+    const { status, output } = await pulumi("preview", "--cwd", project, "--policy-pack", broken);
+    expect(output).toContain("the pack is broken");
+    expect(status).not.toBe(0);
+  }, 120_000);
 });
