@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { readmeWithConfiguration } from "../docs/configuration";
+import { readmeWithTables } from "../docs/tables";
 import { projectFolder } from "../local/mockEngine";
 
 const readme = readFileSync(join(projectFolder, "README.md"), "utf8");
@@ -10,8 +10,8 @@ const scripts = (
   }
 ).scripts;
 
-test("the README's table of config keys is what Pulumi.yaml declares; npm run docs writes it", () => {
-  expect(readmeWithConfiguration(readme)).toBe(readme);
+test("the README's tables are what Pulumi.yaml and the policy pack say; npm run docs writes them", () => {
+  expect(readmeWithTables(readme)).toBe(readme);
 });
 
 test("every npm script that the README names exists", () => {
