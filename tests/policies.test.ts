@@ -139,6 +139,10 @@ test.each<[string, Record<string, unknown>]>([
       mongoOplogUrl: "mongodb://user:secret-password@db.example.com/local?replicaSet=rs0",
     },
   ],
+  [
+    "with more names, in a public zone",
+    { extraDomains: ["example.com"], hostedZone: "example.com" },
+  ],
   ["with a type of two cores", { hostInstanceType: "m7a.large" }],
   ["open to some ranges only", { allowedCidrs: ["203.0.113.0/24", "10.0.0.0/8"] }],
   [
