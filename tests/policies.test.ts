@@ -143,6 +143,7 @@ test.each<[string, Record<string, unknown>]>([
     "with more names, in a public zone",
     { extraDomains: ["example.com"], hostedZone: "example.com" },
   ],
+  ["with a certificate of an authority", { tls: "acme", acmeEmail: "ops@example.com" }],
   ["with a type of two cores", { hostInstanceType: "m7a.large" }],
   ["open to some ranges only", { allowedCidrs: ["203.0.113.0/24", "10.0.0.0/8"] }],
   [
