@@ -21,7 +21,8 @@ const assumedByLifecycleManager = JSON.stringify({
  * Snapshots of data volumes at a schedule, made and deleted by AWS itself. Each is as consistent as the disk after
  * a power failure, which MongoDB's journal is made for: data and journal are on one volume.
  *
- * Snapshots outlive the stack. Cost: 0.05 USD a month for each GB that changed between two of them.
+ * Snapshots outlive the stack. Cost: 0.05 USD a month for each GB of the first one's data, and for each that changed
+ * between two of them.
  */
 export class Backups extends pulumi.ComponentResource {
   constructor(name: string, args: BackupsArgs, options?: pulumi.ComponentResourceOptions) {

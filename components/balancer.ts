@@ -25,7 +25,7 @@ export interface BalancerArgs {
  * HAProxy with the TLS terminator in front of it, and the address that the world knows. Another
  * setting or size boots a second balancer, which takes the address over when it is ready.
  *
- * Cost: one machine, and 3.60 USD a month for the address.
+ * Cost: one machine, and 3.65 USD a month for the address.
  */
 export class Balancer extends pulumi.ComponentResource {
   readonly ipAddress: pulumi.Output<string>;

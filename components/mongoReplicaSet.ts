@@ -52,7 +52,7 @@ const machineNames = Array.from({ length: mostMembers }, (_, index) => `mongo${i
  *
  * Another size or setting replaces the machines one after the other, the last one first, each when the one
  * before is whole again; never the volumes. With one member Mongo is away meanwhile.
- * Cost: a machine and its volume for each member, see the README's table.
+ * Cost: a machine and its volume, 0.08 USD a month for each GB, for each member.
  */
 export class MongoReplicaSet extends pulumi.ComponentResource {
   /** URL of the application's database; a secret. */

@@ -18,7 +18,7 @@ export interface NatInstanceArgs {
 
 // x86_64 as Mongo's type is, so that one `amiId` fits all. The next smaller one has 512 MiB and no swap, too
 // little for apt (80 MB and more), cloud-init and Debian's unattended upgrades beside the system.
-const instanceType: InstanceType = { name: "t3.micro", architecture: "x86_64", memory: 1024 };
+export const natInstanceType: InstanceType = { name: "t3.micro", architecture: "x86_64", memory: 1024 };
 
 /**
  * A small machine through which the private subnet reaches the internet, in place of a NAT gateway.
@@ -27,7 +27,7 @@ const instanceType: InstanceType = { name: "t3.micro", architecture: "x86_64", m
  * one goes. Connections out end at that moment, and later ones come from another address. Nothing stands
  * in for it while it is down.
  *
- * Cost: about 8 USD a month for a t3.micro and its disk, nothing for a GB, and 3.60 USD for its address.
+ * Cost: about 8 USD a month for a t3.micro and its disk, nothing for a GB, and 3.65 USD for its address.
  */
 export class NatInstance extends pulumi.ComponentResource {
   /** Where the private subnet's default route leads. */
@@ -44,7 +44,7 @@ export class NatInstance extends pulumi.ComponentResource {
         defaults: args.defaults,
         role: "nat",
         machine: "nat",
-        instanceType,
+        instanceType: natInstanceType,
         subnetId: args.subnetId,
         securityGroupIds: [args.securityGroupId],
         contents,

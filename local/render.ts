@@ -56,7 +56,8 @@ function write(path: string, content: string, mode = 0o644): void {
   writeFileSync(path, content, { mode });
 }
 
-function stackConfig(stack: string): Record<string, unknown> {
+/** Values of a stack's file, with stand-ins for those that are encrypted. */
+export function stackConfig(stack: string): Record<string, unknown> {
   const path = join(projectFolder, `Pulumi.${stack}.yaml`);
   if (!existsSync(path)) {
     throw new Error(
