@@ -18,7 +18,11 @@ export interface NatInstanceArgs {
 
 // x86_64 as Mongo's type is, so that one `amiId` fits all. The next smaller one has 512 MiB and no swap, too
 // little for apt (80 MB and more), cloud-init and Debian's unattended upgrades beside the system.
-export const natInstanceType: InstanceType = { name: "t3.micro", architecture: "x86_64", memory: 1024 };
+export const natInstanceType: InstanceType = {
+  name: "t3.micro",
+  architecture: "x86_64",
+  memory: 1024,
+};
 
 /**
  * A small machine through which the private subnet reaches the internet, in place of a NAT gateway.
