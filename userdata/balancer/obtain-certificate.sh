@@ -100,6 +100,6 @@ if [ -e unsaved ] && ! fits unsaved; then rm unsaved; fi
 if [ -e unsaved ]; then
   save acme/CERTIFICATE unsaved || stuck "SSM does not take it"
   rm unsaved
-  systemctl start update-certificate
+  systemctl start update-certificate || stuck "the balancer does not take it over"
 fi
 tell ""
