@@ -82,8 +82,8 @@ pkill -HUP -o hitch || true
   sandbox.write("/etc/resolv.conf", "nameserver 169.254.169.253\n");
   makePairs();
   setNames({ "app.example.com": "127.0.0.1", "www.example.com": "127.0.0.1" });
-  await serveNames("169.254.169.253", "names");
-  await serveNames("10.77.0.1", "authority-names");
+  await sandbox.serveNames();
+  await sandbox.serveNames("authority-names", "10.77.0.1");
   aws(
     ...["ssm", "put-parameter", "--type", "SecureString", ...parameter("CERTIFICATE", "own.crt")],
   );
@@ -133,16 +133,6 @@ function setNames(
     writeFileSync(file(list), lines.join(""));
   }
   sandbox.outcomeOf("pkill", ["-HUP", "dnsmasq"]);
-}
-
-async function serveNames(address: string, list: string): Promise<void> {
-  await sandbox.serve(
-    "read ",
-    "dnsmasq",
-    ...["--keep-in-foreground", "--log-facility=-", "--conf-file=/dev/null", "--pid-file="],
-    ...["--no-resolv", "--no-hosts", "--bind-interfaces", `--listen-address=${address}`],
-    ...["--user=root", `--addn-hosts=${file(list)}`],
-  );
 }
 
 /** The authority; it has forgotten all accounts when it starts again. */

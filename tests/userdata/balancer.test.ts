@@ -216,7 +216,7 @@ ${reload}
       await startHost(number);
     }
     moveNames(addresses);
-    await startDnsmasq();
+    await sandbox.serveNames();
     await sandbox.serve("Loading success", "haproxy", "-Ws", "-f", "/etc/haproxy/haproxy.cfg");
     await startHitch();
     await until(() => {
@@ -290,16 +290,6 @@ ${reload}
     const lines = args.slots.map((slot) => `${addresses[slot] ?? "127.0.0.1"} ${slot}.${zone}\n`);
     writeFileSync(join(sandbox.folder, "names"), lines.join(""));
     sandbox.outcomeOf("pkill", ["-HUP", "dnsmasq"]);
-  }
-
-  async function startDnsmasq(): Promise<void> {
-    await sandbox.serve(
-      "read ",
-      "dnsmasq",
-      ...["--keep-in-foreground", "--log-facility=-", "--conf-file=/dev/null", "--pid-file="],
-      ...["--no-resolv", "--no-hosts", "--bind-interfaces", "--listen-address=169.254.169.253"],
-      ...["--user=root", `--addn-hosts=${join(sandbox.folder, "names")}`],
-    );
   }
 
   const sessionOf = (cookies: string[] | undefined): string =>
@@ -633,7 +623,7 @@ ${reload}
       expect((await sandbox.get()).status).toBe(200);
       await new Promise((resolve) => setTimeout(resolve, 200));
     }
-    await startDnsmasq();
+    await sandbox.serveNames();
   });
 
   test("without any host, clients are told so in plain words", async () => {

@@ -102,6 +102,21 @@ export class Sandbox {
     return child;
   }
 
+  /**
+   * Serves the names of a hosts file in the sandbox's folder.
+   *
+   * @param address where; by default as a VPC's resolver
+   */
+  async serveNames(file = "names", address = "169.254.169.253"): Promise<void> {
+    await this.serve(
+      "read ",
+      "dnsmasq",
+      ...["--keep-in-foreground", "--log-facility=-", "--conf-file=/dev/null", "--pid-file="],
+      ...["--no-resolv", "--no-hosts", "--bind-interfaces", `--listen-address=${address}`],
+      ...["--user=root", `--addn-hosts=${join(this.folder, file)}`],
+    );
+  }
+
   /** HAProxy's answer on its runtime socket. */
   runtime(command: string): string {
     return this.run("sh", "-c", `echo "${command}" | socat - /run/haproxy/admin.sock`);

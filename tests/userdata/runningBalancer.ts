@@ -62,13 +62,7 @@ export class RunningBalancer {
     this.setPem(pem);
 
     writeFileSync(join(sandbox.folder, "names"), "10.77.0.1 host1.meteor.internal\n");
-    await sandbox.serve(
-      "read ",
-      "dnsmasq",
-      ...["--keep-in-foreground", "--log-facility=-", "--conf-file=/dev/null", "--pid-file="],
-      ...["--no-resolv", "--no-hosts", "--bind-interfaces", "--listen-address=169.254.169.253"],
-      ...["--user=root", `--addn-hosts=${join(sandbox.folder, "names")}`],
-    );
+    await sandbox.serveNames();
     const host = ["--import", "tsx", "tests/userdata/balancerHost.ts", "host1", "10.77.0.1"];
     await sandbox.serve("listening", process.execPath, ...host);
     await sandbox.serve(
