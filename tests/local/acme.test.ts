@@ -2,7 +2,6 @@ import { X509Certificate } from "node:crypto";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { PeerCertificate } from "node:tls";
 import { motoServerProgram } from "../../local/paths";
 import { balancerMachine } from "../../userdata/balancer/balancerMachine";
 import { withCommon } from "../../userdata/machine/commonMachine";
@@ -209,10 +208,11 @@ function forgetFailures(): void {
   sandbox.run("touch", "--date", "1 day ago", `${state}/failures`);
 }
 
-/** What a client that trusts the authority alone is served. */
-async function served(name: string): Promise<PeerCertificate> {
+/** Fingerprint of what a client is served that trusts the authority alone; empty where it refuses. */
+async function served(name: string): Promise<string> {
   const root = sandbox.run("curl", "-sk", `https://127.0.0.1:${managementPort}/roots/0`);
-  return sandbox.certificate(name, root);
+  const certificate = await sandbox.certificate(name, root).catch(() => undefined);
+  return certificate?.fingerprint256 ?? "";
 }
 
 /** The certificate of SSM, from the stack's side. */
@@ -236,10 +236,10 @@ test("while a name leads elsewhere, nobody is asked, and the machine is ready wi
 test("a certificate is had in spite of rejected nonces and slow validations, and is served", async () => {
   setNames({ "app.example.com": "127.0.0.1" });
   const { status, output } = script("obtain-certificate");
-  expect({ status, output }).toEqual({ status: 0, output: "the certificate is fit\n" });
+  expect(status).toBe(0);
+  expect(output).toMatch(/notAfter=.*\nthe certificate is fit\n$/);
   expect(ready()).toBe("true");
-  expect(script("update-certificate")).toMatchObject({ status: 0 });
-  await until(async () => String((await served("app.example.com")).issuer.CN).startsWith("Pebble"));
+  await until(async () => (await served("app.example.com")) === saved().fingerprint256);
 });
 
 test("nobody is asked again while it is fit", async () => {
@@ -261,7 +261,7 @@ test("another balancer serves the same certificate at once, and asks for none", 
     ] as const),
   );
   expect(script("update-certificate")).toMatchObject({ status: 0 });
-  expect((await served("app.example.com")).fingerprint256).toBe(saved().fingerprint256);
+  await until(async () => (await served("app.example.com")) === saved().fingerprint256);
   expect(script("obtain-certificate")).toMatchObject({ status: 0 });
   expect(await asked()).toEqual(before);
 });
@@ -358,10 +358,7 @@ test("the certificate is renewed when a third of its time is left, with the same
   expect(renewed.publicKey.equals(first.publicKey)).toBe(true);
   expect(new Date(renewed.validTo).getTime()).toBeGreaterThan(new Date(first.validTo).getTime());
   expect(await asked()).toEqual({ ...before, orders: before.orders + 1 });
-  expect(script("update-certificate")).toMatchObject({ status: 0 });
-  await until(
-    async () => (await served("www.example.com")).fingerprint256 === renewed.fingerprint256,
-  );
+  await until(async () => (await served("www.example.com")) === renewed.fingerprint256);
 });
 
 test("no key was ever in a command line, and none lies where others can read it", () => {

@@ -7,7 +7,7 @@ import { balancerMachine, type BalancerMachineArgs } from "../../userdata/balanc
 import { haproxyConfig } from "../../userdata/balancer/haproxyConfig";
 import { studConfig } from "../../userdata/balancer/studConfig";
 import { builtHitch, installTools, run } from "../tools";
-import { echo, Sandbox, until } from "./balancerSandbox";
+import { echo, reloaded, Sandbox, until } from "./balancerSandbox";
 
 jest.setTimeout(60_000);
 
@@ -408,7 +408,7 @@ ${reload}
       expect(calls.filter((call) => call.startsWith("systemctl"))).toEqual([
         "systemctl try-reload-or-restart stud",
       ]);
-      await until(async () => (await served(servername)) === expected);
+      await reloaded(async () => (await served(servername)) === expected);
     }
 
     test("that did not change cost one call", () => {

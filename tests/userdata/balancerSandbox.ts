@@ -252,6 +252,23 @@ export async function echo(socket: TLSSocket, text: string): Promise<string> {
   return answer;
 }
 
+/**
+ * Waits until the workers from before a reload of the TLS terminator accept no more: for a moment they still do,
+ * and a connection in the queue of a listener that closes is lost.
+ *
+ * @param isNew whether a connection of its own meets a worker that is new
+ */
+export async function reloaded(isNew: () => Promise<boolean>): Promise<void> {
+  await until(async () => {
+    for (let connection = 0; connection < 8; connection++) {
+      if (!(await isNew().catch(() => false))) {
+        return false;
+      }
+    }
+    return true;
+  });
+}
+
 /** Waits until a condition holds. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   const end = Date.now() + 20_000;

@@ -1,6 +1,6 @@
 import type { TLSSocket } from "node:tls";
 import { makeCertificate } from "../certificate";
-import { echo, until } from "./balancerSandbox";
+import { echo, reloaded, until } from "./balancerSandbox";
 import { installBalancerTools, RunningBalancer } from "./runningBalancer";
 
 beforeAll(installBalancerTools, 600_000);
@@ -43,8 +43,7 @@ describe.each(["source", "package"] as const)("reloads of Hitch by %s", (studIns
     const before = await served();
     balancer.setPem(newPem());
     balancer.reloadStud();
-    // A connection in the queue of a listener that closes is lost.
-    await until(async () => (await served().catch(() => before)) !== before);
+    await reloaded(async () => (await served()) !== before);
   }
 
   /** How many of the WebSockets of each generation live. */

@@ -1,8 +1,8 @@
 /** What varies in stud.conf. */
 export interface StudConfigArgs {
   /**
-   * `source`: Hitch 1.8.0, mended by build-hitch.sh; `package`: Hitch 1.7.2, which knows fewer keys, and whose second
-   * reload ends connections that are older than the first.
+   * `source`: Hitch 1.8.0, mended by build-hitch.sh; `package`: Hitch 1.7.2, which knows fewer keys, and in which every
+   * second reload ends all open connections.
    */
   studInstall: "source" | "package";
 }
