@@ -11,8 +11,8 @@ export interface MachineFile {
   /** Octal, quoted as cloud-init wants it. Default: `"0644"`. */
   permissions?: string;
   /**
-   * For a program or a unit that no reviewer of a preview would read: all of them come in one compressed piece, as
-   * EC2 takes few bytes. Default: false.
+   * For a program or a unit, whose text ends its last line: no reviewer of a preview would read it, so all of them
+   * come in one compressed piece, as EC2 takes few bytes. Default: false.
    */
   packed?: boolean;
 }
