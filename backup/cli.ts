@@ -1,4 +1,3 @@
-import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -6,6 +5,8 @@ import { join } from "node:path";
 import { createInterface } from "node:readline/promises";
 import { EC2Client, type Snapshot } from "@aws-sdk/client-ec2";
 import { Command } from "commander";
+import { UserError } from "../local/toolchain/step";
+import { configFileOf, openStack, pulumi, runCommand, type Stack } from "../operation/stack";
 import {
   dataVolumes,
   memberMachines,
@@ -14,60 +15,18 @@ import {
   snapshotAll,
   snapshots,
   stopMembers,
-  UserError,
 } from "./volumes";
 
-interface Target {
-  stack: string;
-  /** Start of its resources' names. */
-  prefix: string;
+/** Else the program leaves older data alone. */
+const restores = { METEOR_SCALE_RESTORE: "true" };
+
+interface Target extends Stack {
   client: EC2Client;
 }
 
-/** The account and region that the stack's own config names. */
-function open(stack: string): Target {
-  const { status, stdout, stderr } = pulumi(stack, ["config", "--json"], "pipe");
-  if (status !== 0) {
-    throw new UserError(stderr.trim());
-  }
-  const config = JSON.parse(stdout) as Record<string, { value?: string } | undefined>;
-  const value = (key: string): string | undefined => config[`aws:${key}`]?.value;
-  const profile = value("profile");
-  if (profile !== undefined) {
-    process.env["AWS_PROFILE"] = profile;
-  }
-  const [endpoints] = JSON.parse(value("endpoints") ?? "[{}]") as { ec2?: string }[];
-  const accessKeyId = value("accessKey");
-  const secretAccessKey = value("secretKey");
-  const client = new EC2Client({
-    region: value("region"),
-    ...(endpoints?.ec2 !== undefined && { endpoint: endpoints.ec2 }),
-    ...(accessKeyId !== undefined &&
-      secretAccessKey !== undefined && { credentials: { accessKeyId, secretAccessKey } }),
-  });
-  return { stack, prefix: `meteor-scale-${nameOfStack(stack)}`, client };
-}
-
-/** Without the organization and the project, which Pulumi's service puts before it. */
-function nameOfStack(stack: string): string {
-  return stack.split("/").at(-1) ?? "";
-}
-
-function pulumi(
-  stack: string,
-  args: string[],
-  stdio: "pipe" | "inherit",
-): { status: number | null; stdout: string; stderr: string } {
-  const { status, stdout, stderr, error } = spawnSync("pulumi", [...args, "--stack", stack], {
-    encoding: "utf8",
-    stdio,
-    // Else the program leaves older data alone.
-    env: { ...process.env, METEOR_SCALE_RESTORE: "true" },
-  });
-  if (error !== undefined) {
-    throw new UserError(`pulumi can't be run: ${error.message}`);
-  }
-  return { status, stdout, stderr };
+async function open(name: string): Promise<Target> {
+  const stack = await openStack(name);
+  return { ...stack, client: new EC2Client(stack.clientOptions("ec2")) };
 }
 
 function print(list: Snapshot[]): void {
@@ -81,7 +40,7 @@ function print(list: Snapshot[]): void {
 
 async function confirmed(target: Target, snapshot: Snapshot): Promise<boolean> {
   console.log(
-    `All data of ${target.stack} becomes what it was at ${String(snapshot.StartTime?.toISOString())}, as ${nameOf(snapshot)} had it. ` +
+    `All data of ${target.name} becomes what it was at ${String(snapshot.StartTime?.toISOString())}, as ${nameOf(snapshot)} had it. ` +
       "What is there now is kept in new snapshots first. The application has no database meanwhile.",
   );
   const reader = createInterface({ input: process.stdin, output: process.stdout });
@@ -91,11 +50,11 @@ async function confirmed(target: Target, snapshot: Snapshot): Promise<boolean> {
     once(reader, "close").then(() => ""),
   ]);
   reader.close();
-  return answer.trim() === target.stack;
+  return answer.trim() === target.name;
 }
 
 async function backup({ stack, list }: { stack: string; list?: boolean }): Promise<void> {
-  const { client, prefix } = open(stack);
+  const { client, prefix } = await open(stack);
   if (list === true) {
     print(await snapshots(client, prefix));
     return;
@@ -108,7 +67,7 @@ async function restore(
   id: string,
   { stack, yes }: { stack: string; yes?: boolean },
 ): Promise<void> {
-  const target = open(stack);
+  const target = await open(stack);
   const { client, prefix } = target;
   const all = await snapshots(client, prefix);
   const snapshot = all.find(({ SnapshotId }) => SnapshotId === id);
@@ -123,7 +82,7 @@ async function restore(
   try {
     const file = configWithSnapshot(target, id, folder);
     // What it would refuse later, when the machines are gone.
-    const preview = pulumi(stack, ["preview", "--config-file", file], "pipe");
+    const preview = pulumi(target, ["preview", "--config-file", file], "pipe", restores);
     if (preview.status !== 0) {
       throw new UserError(`${preview.stdout}${preview.stderr}\nNothing was changed.`);
     }
@@ -132,7 +91,7 @@ async function restore(
     }
     await removeMembers(client, prefix, await saveAll(target));
     const args = ["up", "--refresh", "--config-file", file, "--yes", "--skip-preview"];
-    if (pulumi(stack, args, "inherit").status !== 0) {
+    if (pulumi(target, args, "inherit", restores).status !== 0) {
       throw new UserError(
         "The update failed. The machines and volumes of MongoDB are gone, their data is in snapshots: run this " +
           "command again, after pulumi cancel if the stack is locked.",
@@ -144,11 +103,11 @@ async function restore(
 }
 
 /** Snapshots of all that is there, down to the last write. */
-async function saveAll({ client, prefix, stack }: Target): Promise<Snapshot[]> {
+async function saveAll({ client, prefix, name }: Target): Promise<Snapshot[]> {
   if ((await dataVolumes(client, prefix)).length === 0) {
     if ((await memberMachines(client, prefix)).length > 0) {
       throw new UserError(
-        `The members of ${stack} run, but no volume has the tag backup=${prefix}, so it is unknown what to save. Nothing was changed.`,
+        `The members of ${name} run, but no volume has the tag backup=${prefix}, so it is unknown what to save. Nothing was changed.`,
       );
     }
     // All of them may be what was lost.
@@ -161,8 +120,8 @@ async function saveAll({ client, prefix, stack }: Target): Promise<Snapshot[]> {
 }
 
 /** A copy of the stack's config: in its own, the snapshot would be what a volume begins with that is lost later. */
-function configWithSnapshot({ stack }: Target, snapshot: string, folder: string): string {
-  const name = `Pulumi.${nameOfStack(stack)}.yaml`;
+function configWithSnapshot(target: Target, snapshot: string, folder: string): string {
+  const name = configFileOf(target.name);
   const file = join(folder, name);
   try {
     copyFileSync(name, file);
@@ -170,7 +129,7 @@ function configWithSnapshot({ stack }: Target, snapshot: string, folder: string)
     throw new UserError(`${name} can't be read: ${(error as Error).message}`);
   }
   const args = ["config", "set", "mongoSnapshot", snapshot, "--config-file", file];
-  const { status, stderr } = pulumi(stack, args, "pipe");
+  const { status, stderr } = pulumi(target, args);
   if (status !== 0) {
     throw new UserError(stderr.trim());
   }
@@ -191,7 +150,4 @@ command
   .option("--yes", "ask nothing")
   .action(restore);
 
-command.parseAsync().catch((error: unknown) => {
-  console.error(error instanceof UserError ? error.message : error);
-  process.exitCode = 1;
-});
+void runCommand(command);

@@ -15,9 +15,7 @@ import {
   waitUntilVolumeAvailable,
   waitUntilVolumeDeleted,
 } from "@aws-sdk/client-ec2";
-
-/** A mistake of the user's, told without where in the code it was found. */
-export class UserError extends Error {}
+import { UserError } from "../local/toolchain/step";
 
 /** A first snapshot of a large volume takes hours. */
 const patience = 6 * 3600;
