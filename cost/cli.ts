@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { parseConfig, type StackConfig } from "../components/config";
 import { projectFolder, withDefaults } from "../local/mockEngine";
 import { stackConfig } from "../local/render";
+import { columns } from "../local/table";
 import { arithmetic, type Estimate, estimate } from "./estimate";
 import { pricesOf, readPrices } from "./prices";
 
@@ -24,27 +25,18 @@ export function parsedConfig(values: Record<string, unknown>): StackConfig {
 
 /** What the command prints. */
 export function table({ rows, sum, usage, region }: Estimate, date: string): string {
-  const lines: [string, string, string][] = [
-    ...rows.map((row): [string, string, string] => [
-      row.part,
-      arithmetic(row),
-      row.monthly.toFixed(2),
-    ]),
-    ["sum", "", sum.toFixed(2)],
-  ];
-  const widths = [0, 1, 2].map((column) =>
-    Math.max(...lines.map((line) => line[column]?.length ?? 0)),
-  );
-  const [part = 0, calculation = 0, monthly = 0] = widths;
-  const body = lines.map(
-    (line) =>
-      `${line[0].padEnd(part)}  ${line[1].padEnd(calculation)}  ${line[2].padStart(monthly)}`,
+  const body = columns(
+    [
+      ...rows.map((row) => [row.part, arithmetic(row), row.monthly.toFixed(2)]),
+      ["sum", "", sum.toFixed(2)],
+    ],
+    ["left", "left", "right"],
   );
   const more = usage.map(({ part: name, unit, price }) => `  ${name}: ${price} a ${unit}`);
   return [
     `USD a month in ${region}, by AWS's list prices as they were looked up until ${date} (cost/prices.yaml)`,
     "",
-    ...body,
+    body,
     "",
     "Not in the sum, as it depends on use:",
     ...more,

@@ -7,6 +7,7 @@ import { regionFolder } from "./paths";
 import { alone, regionProcess, stopRegion } from "./processes";
 import { findMachine, journalFolder, readStatus, runInMachine } from "./region/access";
 import type { StatusOfMachine } from "./region/status";
+import { columns } from "./table";
 import { toolLogFile, UserError } from "./toolchain/step";
 import { up } from "./up";
 import { shortName } from "./updateProgress";
@@ -44,17 +45,7 @@ function status(options: { json?: boolean }): void {
       machine.instanceId,
     ]),
   ];
-  const widths = rows[0]?.map((_, column) =>
-    Math.max(...rows.map((row) => (row[column] ?? "").length)),
-  );
-  for (const row of rows) {
-    console.log(
-      row
-        .map((cell, column) => cell.padEnd(widths?.[column] ?? 0))
-        .join("  ")
-        .trimEnd(),
-    );
-  }
+  console.log(columns(rows));
   console.log(`\n${urlOf(machines) ?? "No machine has a public address yet."}`);
 }
 
