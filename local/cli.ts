@@ -3,6 +3,7 @@ import { appendFileSync, existsSync, mkdirSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
 import { Command } from "commander";
 import { pulumiEnvironment } from "./engine";
+import { forwardPort, portNumber } from "./forward";
 import { regionFolder } from "./paths";
 import { alone, regionProcess, stopRegion } from "./processes";
 import { findMachine, journalFolder, readStatus, runInMachine } from "./region/access";
@@ -56,9 +57,16 @@ function urlOf(machines: StatusOfMachine[]): string | undefined {
   return address === undefined ? undefined : `https://${address}/`;
 }
 
-async function shell(machine: string): Promise<void> {
-  const { instanceId } = knownMachine(machine);
-  const { exitCode } = await runInMachine(instanceId, ["bash", "-l"], {
+async function shell(
+  machine: string,
+  { port, localPort = port }: { port?: number; localPort?: number },
+): Promise<void> {
+  const found = knownMachine(machine);
+  if (port !== undefined && localPort !== undefined) {
+    await forwardPort(found, port, localPort, signal);
+    return;
+  }
+  const { exitCode } = await runInMachine(found.instanceId, ["bash", "-l"], {
     stdio: "inherit",
     reject: false,
   });
@@ -123,6 +131,8 @@ async function main(): Promise<void> {
   command
     .command("shell <machine>")
     .description("a shell in a machine, such as host1")
+    .option("--port <port>", "no shell: a port of the machine, on this computer", portNumber)
+    .option("--local-port <port>", "of 127.0.0.1; the same by default", portNumber)
     .action(shell);
   command
     .command("logs <machine>")

@@ -1,4 +1,6 @@
 import { Command } from "commander";
+import { portNumber } from "../local/forward";
+import { openShell } from "./shell";
 import { openStack, runCommand } from "./stack";
 import { readStatus } from "./status";
 import { statusText } from "./statusText";
@@ -7,6 +9,20 @@ async function status({ stack, json }: { stack: string; json?: boolean }): Promi
   const found = await readStatus(await openStack(stack));
   console.log(json === true ? JSON.stringify(found, undefined, 2) : statusText(found));
   process.exitCode = found.well ? 0 : 2;
+}
+
+interface ShellOptions {
+  stack: string;
+  port?: number;
+  localPort?: number;
+}
+
+async function shell(
+  machine: string,
+  { stack, port, localPort = port }: ShellOptions,
+): Promise<void> {
+  const forward = port === undefined || localPort === undefined ? undefined : { port, localPort };
+  process.exitCode = await openShell(await openStack(stack), machine, forward);
 }
 
 const command = new Command("npm run");
@@ -27,5 +43,18 @@ metrics are missing for five minutes; hosts in service with different bundles; a
 days; an alarm. During an update the machines that are on their way count, too.`,
   )
   .action(status);
+command
+  .command("shell <machine>")
+  .description("a session on a machine, such as host2 or its instance id, through Session Manager")
+  .requiredOption("--stack <name>", "the stack, as pulumi stack ls shows it")
+  .option("--port <port>", "no shell: a port of the machine, on this computer", portNumber)
+  .option("--local-port <port>", "of 127.0.0.1; the same by default", portNumber)
+  .addHelpText(
+    "after",
+    `
+npm run shell -- balancer --stack dev --port 8404 shows HAProxy's statistics at http://127.0.0.1:8404/ until Ctrl-C.
+It takes the AWS CLI and its Session Manager plugin on this computer; the local region takes neither.`,
+  )
+  .action(shell);
 
 void runCommand(command);

@@ -145,7 +145,9 @@ export function pulumi(
     env: { ...process.env, ...stack.environment, ...environment },
   });
   if (error !== undefined) {
-    throw new UserError(`pulumi can't be run: ${error.message}`);
+    throw new UserError(
+      `pulumi can't be run (${error.message}). If it is not installed: https://www.pulumi.com/docs/iac/download-install/`,
+    );
   }
   return { status, stdout, stderr };
 }

@@ -68,16 +68,15 @@ function members({ members: all, time }: StackStatus): string {
 
 /** Hosts of one bundle in one row. */
 function bundles({ bundles: all }: StackStatus): string {
-  const rows = new Map<string, string[]>();
-  for (const { host, address, sha256 } of all) {
-    const [digest = "", names = "", ...rest] = rows.get(sha256) ?? [
-      sha256.slice(0, 12),
-      "",
-      address,
-    ];
-    rows.set(sha256, [digest, names === "" ? host : `${names}, ${host}`, ...rest]);
-  }
-  return section(["BUNDLE", "HOSTS", "ADDRESS"], [...rows.values()]);
+  const digests = [...new Set(all.map(({ sha256 }) => sha256))];
+  return section(
+    ["BUNDLE", "HOSTS", "ADDRESS"],
+    digests.map((digest) => {
+      const same = all.filter(({ sha256 }) => sha256 === digest);
+      const names = new Set(same.map(({ host }) => host));
+      return [digest.slice(0, 12), [...names].join(", "), same[0]?.address ?? ""];
+    }),
+  );
 }
 
 function certificates({ certificates: all, certificatesEnd, time }: StackStatus): string {
