@@ -82,14 +82,14 @@ export interface PublicAddress {
   instanceId: string;
 }
 
-/** The elastic address that one of the balancers has; undefined: none of them. */
+/** The elastic address that one of the balancers has; null: none of them. */
 export async function readAddress(
   client: EC2Client,
   machines: MachineStatus[],
-): Promise<PublicAddress | undefined> {
+): Promise<PublicAddress | null> {
   const balancers = machines.filter(({ role }) => role === "balancer");
   if (balancers.length === 0) {
-    return undefined;
+    return null;
   }
   const { Addresses } = await client.send(
     new DescribeAddressesCommand({
@@ -98,7 +98,7 @@ export async function readAddress(
   );
   const [found] = Addresses ?? [];
   return found?.PublicIp === undefined || found.InstanceId === undefined
-    ? undefined
+    ? null
     : { address: found.PublicIp, instanceId: found.InstanceId };
 }
 

@@ -8,6 +8,7 @@ import { SSMClient } from "@aws-sdk/client-ssm";
 import {
   type BundleStatus,
   type MachineStatus,
+  type PublicAddress,
   readAddress,
   readBundles,
   readMachines,
@@ -112,10 +113,7 @@ export async function readStatus(stack: Stack, now = new Date()): Promise<StackS
     address: address?.address ?? null,
     machines: known.map((machine) => ({
       ...machine,
-      inService:
-        machine.role === "balancer"
-          ? machine.instanceId === address?.instanceId
-          : (gates?.includes(machine.instanceId) ?? null),
+      inService: inService(machine, address, gates),
     })),
     hosts: health?.hosts ?? [],
     members: health?.members ?? [],
@@ -128,6 +126,18 @@ export async function readStatus(stack: Stack, now = new Date()): Promise<StackS
   const gone = (machines && gates?.filter((id) => !isKnown(machines, id))) ?? [];
   const problems = problemsOf(status, gone);
   return { ...status, problems, well: problems.length === 0 && unread.length === 0 };
+}
+
+/** The balancer in service has the address, all others a gate. Undefined: not read. */
+function inService(
+  { role, instanceId }: MachineStatus,
+  address: PublicAddress | null | undefined,
+  gates: string[] | undefined,
+): boolean | null {
+  if (role === "balancer") {
+    return address === undefined ? null : address?.instanceId === instanceId;
+  }
+  return gates?.includes(instanceId) ?? null;
 }
 
 function isKnown(machines: MachineStatus[], id: string): boolean {
@@ -191,6 +201,9 @@ export function problemsOf(
     ...(noMachine ? ["No machine is there: pulumi up makes them."] : []),
     ...gone.map((id) => `${id} was in service and is gone: pulumi up --refresh makes another.`),
     ...status.machines.flatMap(machineProblems),
+    ...(noMachine || status.address !== null || isUnread("machines") || isUnread("address")
+      ? []
+      : ["No balancer has an elastic address, so nobody can come."]),
     ...healthProblems(status),
     ...bundleProblems(status),
     ...certificateProblems(status, !noMachine && !isUnread("certificates")),

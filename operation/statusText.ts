@@ -4,9 +4,8 @@ import type { StackStatus } from "./status";
 /** What `npm run status` prints for people. */
 export function statusText(status: StackStatus): string {
   const { stack, region, url, address, time } = status;
-  const where = address === null ? "without an address" : `at ${address}`;
   return [
-    `${stack} in ${region}, ${date(time)} ${time.slice(11, 16)} UTC\n${url} ${where}`,
+    `${stack} in ${region}, ${date(time)} ${time.slice(11, 16)} UTC\n${url} (${address ?? "no address"})`,
     machines(status),
     hosts(status),
     members(status),
@@ -33,12 +32,23 @@ function machines({ machines: all, time }: StackStatus): string {
       type,
       zone,
       state,
-      // Its words are told at the end.
-      ready === null ? "not yet" : ready === "true" ? "yes" : (ready.split(":")[0] ?? ""),
+      readiness(ready),
       inService === null ? "unknown" : inService ? "yes" : "no",
       age(launched, time),
     ]),
   );
+}
+
+/** In a word; all of them are told at the end. */
+function readiness(ready: string | null): string {
+  if (ready === null) {
+    return "not yet";
+  }
+  return ready === "true"
+    ? "yes"
+    : ready.startsWith("true:")
+      ? "yes, but"
+      : ready.replace(/:.*/s, "");
 }
 
 function hosts({ hosts: all, time }: StackStatus): string {

@@ -13,6 +13,8 @@ export interface CertificateOptions {
   authority?: CertificatePair;
   /** Whether it may sign others. Default: false. */
   isAuthority?: boolean;
+  /** A key in PEM that there is already. Default: a new one, of the kind `key`. */
+  privateKeyPem?: string;
 }
 
 /** A certificate for 30 days, with its key. */
@@ -21,18 +23,25 @@ export function makeCertificate({
   key = "ECDSA",
   authority,
   isAuthority = false,
+  privateKeyPem,
 }: CertificateOptions = {}): CertificatePair {
   const folder = mkdtempSync(join(tmpdir(), "meteor-scale-certificate-"));
   const file = (name: string): string => join(folder, name);
   const options = [
     ...["-x509", "-noenc", "-days", "30", "-subj", `/CN=${String(names[0])}`],
-    ...(key === "RSA"
-      ? ["-newkey", "rsa:2048"]
-      : ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]),
-    ...["-keyout", file("key.pem"), "-out", file("certificate.pem")],
+    ...["-out", file("certificate.pem")],
     ...["-addext", `subjectAltName=${names.map((name) => `DNS:${name}`).join(",")}`],
     ...["-addext", `basicConstraints=critical,CA:${isAuthority ? "TRUE" : "FALSE"}`],
   ];
+  if (privateKeyPem === undefined) {
+    options.push(
+      ...["-keyout", file("key.pem"), "-newkey"],
+      ...(key === "RSA" ? ["rsa:2048"] : ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]),
+    );
+  } else {
+    writeFileSync(file("key.pem"), privateKeyPem);
+    options.push("-key", file("key.pem"));
+  }
   if (authority !== undefined) {
     writeFileSync(file("ca.pem"), authority.certificatePem);
     writeFileSync(file("ca-key.pem"), authority.privateKeyPem);
