@@ -13,22 +13,25 @@ export interface CertificateOptions {
   authority?: CertificatePair;
   /** Whether it may sign others. Default: false. */
   isAuthority?: boolean;
+  /** How long it is good. Default: 30. */
+  days?: number;
   /** A key in PEM that there is already. Default: a new one, of the kind `key`. */
   privateKeyPem?: string;
 }
 
-/** A certificate for 30 days, with its key. */
+/** A certificate with its key. */
 export function makeCertificate({
   names = ["app.example.com"],
   key = "ECDSA",
   authority,
   isAuthority = false,
+  days = 30,
   privateKeyPem,
 }: CertificateOptions = {}): CertificatePair {
   const folder = mkdtempSync(join(tmpdir(), "meteor-scale-certificate-"));
   const file = (name: string): string => join(folder, name);
   const options = [
-    ...["-x509", "-noenc", "-days", "30", "-subj", `/CN=${String(names[0])}`],
+    ...["-x509", "-noenc", "-days", String(days), "-subj", `/CN=${String(names[0])}`],
     ...["-out", file("certificate.pem")],
     ...["-addext", `subjectAltName=${names.map((name) => `DNS:${name}`).join(",")}`],
     ...["-addext", `basicConstraints=critical,CA:${isAuthority ? "TRUE" : "FALSE"}`],

@@ -34,7 +34,7 @@ import { stringify } from "yaml";
 import { awsCredentials, awsRegion, repositoryFolder } from "../../local/paths";
 import { awsApiListener, ec2Error } from "../../local/region/awsApi";
 import type { StackStatus } from "../../operation/status";
-import { cloudConfig } from "../../userdata/cloudConfig";
+import { environmentFile } from "../../userdata/cloudConfig";
 import { makeCertificate } from "../certificate";
 import { isolatedPulumi, type Outcome, outcomeOf } from "../tools";
 import { type MotoServer, startMotoServer } from "./motoServer";
@@ -154,7 +154,8 @@ async function makeMachine(
   const ec2 = new EC2Client(client());
   const environment: Record<string, string> =
     role === "meteor" ? { BUNDLE: "s3://bucket/one.tar.gz", BUNDLE_SHA256: digest } : {};
-  const userData = cloudConfig(name, { environment, files: [], steps: [] });
+  const files = [{ path: "/etc/meteor-scale/machine.env", content: environmentFile(environment) }];
+  const userData = `#cloud-config\n${stringify({ write_files: files })}`;
   const { Instances } = await ec2.send(
     new RunInstancesCommand({
       ImageId: "ami-12345678",

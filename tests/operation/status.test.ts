@@ -1,3 +1,6 @@
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { runProgram, withDefaults } from "../../local/mockEngine";
 import { chosenMachine } from "../../operation/shell";
 import { machineEnvironment } from "../../operation/machines";
 import { stateName } from "../../operation/metrics";
@@ -5,10 +8,8 @@ import { servedCertificates } from "../../operation/parameters";
 import { deniedAction } from "../../operation/stack";
 import { problemsOf, type StackStatus } from "../../operation/status";
 import { statusText } from "../../operation/statusText";
-import { cloudConfig } from "../../userdata/cloudConfig";
-import { withCommon } from "../../userdata/machine/commonMachine";
-import { meteorMachine } from "../../userdata/meteor/meteorMachine";
 import { makeCertificate } from "../certificate";
+import { sampleBundle } from "../sampleBundle";
 
 const time = "2026-05-04T10:30:20.000Z";
 
@@ -273,27 +274,20 @@ describe("of the certificates in SSM", () => {
   });
 });
 
-test("a host's bundle is read from the user data that the program makes", () => {
-  const contents = meteorMachine({
-    ...{ bundle: "s3://bucket/bundles/one.tar.gz", bundleSha256: "0123456789abcdef".repeat(4) },
-    ...{ rootUrl: "https://app.example.com", port: 3000, heapMegabytes: 1400 },
-    ...{
-      minReadySeconds: 75,
-      drainTimeoutSeconds: 60,
-      dataVolume: undefined,
-      secretsDigest: "A:1",
-    },
-  });
-  const common = {
-    role: "meteor",
-    region: "eu-central-1",
-    secretsPath: "",
-    sessionManager: true,
-  } as const;
-  expect(machineEnvironment(cloudConfig("host1", withCommon(contents, common)))).toMatchObject({
-    ...{ MACHINE: "host1", ROOT_URL: "https://app.example.com" },
-    BUNDLE: "s3://bucket/bundles/one.tar.gz",
-    BUNDLE_SHA256: "0123456789abcdef".repeat(4),
+test("a host's bundle is read from the user data that the program makes", async () => {
+  const bundle = sampleBundle();
+  const { resources } = await runProgram(
+    "test",
+    withDefaults({
+      ...{ "aws:region": "eu-central-1", rootUrl: "https://app.example.com" },
+      ...{ bundle, hostCount: 1, maxHosts: 2 },
+    }),
+  );
+  const host = resources.find(({ name }) => name === "meteor-host1-instance");
+  const sha256 = createHash("sha256").update(readFileSync(bundle)).digest("hex");
+  expect(machineEnvironment(String(host?.inputs["userData"]))).toMatchObject({
+    ...{ MACHINE: "host1", BUNDLE_SHA256: sha256 },
+    BUNDLE: expect.stringMatching(`^s3://.*/${sha256}\\.tar\\.gz$`) as string,
   });
 });
 
