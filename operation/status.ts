@@ -209,7 +209,7 @@ export function problemsOf(
     ...certificateProblems(status, !noMachine && !isUnread("certificates")),
     ...status.alarms
       .filter(({ state }) => state === "ALARM")
-      .map(({ name, description, reason }) => `Alarm: ${description || name}. ${reason}`.trim()),
+      .map(({ name, reason }) => `The alarm ${name}: ${reason}`),
   ];
 }
 

@@ -398,7 +398,7 @@ describe("npm run status", () => {
       "itself app.example.com, www.example.com",
       "own-1a ALARM ",
       "host-1a INSUFFICIENT_DATA ",
-      "Not well:\n- host1 (i-…) is ready, but: the disk is slow\n- host2 is down, as HAProxy sees it.\n- mongo1 is RECOVERING.\n- No member of the replica set is PRIMARY.\n- Alarm: For own-1a. a test\n",
+      "Not well:\n- host1 (i-…) is ready, but: the disk is slow\n- host2 is down, as HAProxy sees it.\n- mongo1 is RECOVERING.\n- No member of the replica set is PRIMARY.\n- The alarm own-1a: a test\n",
     ]) {
       expect(page).toContain(line);
     }
