@@ -87,6 +87,8 @@ const attachment = "aws:ec2/volumeAttachment:VolumeAttachment";
 const zone = "aws:route53/zone:Zone";
 const record = "aws:route53/record:Record";
 const parameter = "aws:ssm/parameter:Parameter";
+const topic = "aws:sns/topic:Topic";
+const subscription = "aws:sns/topicSubscription:TopicSubscription";
 const association = "aws:ec2/eipAssociation:EipAssociation";
 const certificate = "tls:index/selfSignedCert:SelfSignedCert";
 const privateKey = "tls:index/privateKey:PrivateKey";
@@ -394,6 +396,64 @@ const rows: Row[] = [
     change: () => ({ threshold: 1, tags: { Name: "alarm" } }),
   },
   {
+    type: "aws:cloudwatch/metricAlarm:MetricAlarm",
+    name: "of metric math",
+    inputs: () => ({
+      metricQueries: [
+        {
+          id: "up",
+          metric: {
+            namespace: "stack",
+            metricName: "hosts_up",
+            dimensions: { machine: "balancer" },
+            period: 60,
+            stat: "Minimum",
+          },
+          returnData: false,
+        },
+        { id: "share", expression: "up / 3", label: "share", returnData: true },
+      ],
+      evaluationPeriods: 1,
+      comparisonOperator: "LessThanThreshold",
+      threshold: 1,
+    }),
+    change: () => ({ evaluationPeriods: 2, datapointsToAlarm: 1 }),
+  },
+  {
+    type: "aws:cloudwatch/dashboard:Dashboard",
+    inputs: () => ({ dashboardName: "stack", dashboardBody: '{"widgets": []}' }),
+    change: () => ({ dashboardBody: '{"widgets": [], "start": "-PT6H"}' }),
+  },
+  {
+    type: "aws:cloudwatch/logGroup:LogGroup",
+    inputs: () => ({ name: "/project/stack/meteor", retentionInDays: 30 }),
+    change: () => ({ retentionInDays: 0, tags: { Name: "logs" } }),
+  },
+  {
+    type: "aws:cloudwatch/logGroup:LogGroup",
+    name: "with a longer name",
+    inputs: () => ({ name: "/project/stack/meteor-more", tags: { Name: "logs" } }),
+    change: () => ({ retentionInDays: 7, tags: { Name: "another" } }),
+  },
+  {
+    type: topic,
+    inputs: () => ({ displayName: "Alarms", tags: { Name: "alarms" } }),
+    change: () => ({
+      displayName: undefined,
+      policy: allowing("sns:Publish"),
+      tags: { Name: "another" },
+    }),
+  },
+  {
+    type: subscription,
+    inputs: (made) => ({
+      topic: made(topic).id,
+      protocol: "sqs",
+      endpoint: `arn:aws:sqs:${region}:123456789012:alarms`,
+    }),
+    change: () => ({ rawMessageDelivery: true, filterPolicy: '{"role": ["mongo"]}' }),
+  },
+  {
     type: role,
     name: "lifecycle",
     inputs: () => ({ assumeRolePolicy: assumedBy("dlm.amazonaws.com") }),
@@ -535,10 +595,10 @@ const configuration = (): Values => ({
   ignoreTags: JSON.stringify({ keys: ["ready"] }),
   endpoints: JSON.stringify([
     Object.fromEntries(
-      ["ec2", "iam", "ssm", "s3", "route53", "cloudwatch", "dlm", "sts"].map((name) => [
-        name,
-        frontDoor.url,
-      ]),
+      [
+        ...["ec2", "iam", "ssm", "s3", "route53", "cloudwatch", "cloudwatchlogs", "sns"],
+        ...["dlm", "sts"],
+      ].map((name) => [name, frontDoor.url]),
     ),
   ]),
 });
@@ -777,6 +837,19 @@ describe("what replaces a resource", () => {
       ),
     ).toEqual({ changes: [], replaces: [] });
   });
+
+  test("white space in a dashboard is no change", async () => {
+    const dashboard = { dashboardName: "stack", dashboardBody: '{"widgets":[{"x":0}]}' };
+    expect(
+      await engineOf("aws:").diff(
+        {
+          ...{ type: "aws:cloudwatch/dashboard:Dashboard", name: "any", id: "any" },
+          ...{ inputs: dashboard, state: dashboard, secrets: [] },
+        },
+        { ...dashboard, dashboardBody: JSON.stringify({ widgets: [{ x: 0 }] }, undefined, 2) },
+      ),
+    ).toEqual({ changes: [], replaces: [] });
+  });
 });
 
 /** A certificate that is not due for renewal. */
@@ -814,7 +887,9 @@ describe("what is unknown is an error that names it", () => {
     ]);
     await expect(
       engine.configure({ ...configuration(), endpoints: JSON.stringify([{ ec2: moto.url }]) }),
-    ).rejects.toThrow(/needs aws:endpoints of iam, ssm, s3, route53, cloudwatch, dlm, sts/);
+    ).rejects.toThrow(
+      /needs aws:endpoints of iam, ssm, s3, route53, cloudwatch, cloudwatchlogs, sns, dlm, sts/,
+    );
     engine.close();
   });
 });

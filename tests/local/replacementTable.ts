@@ -212,6 +212,31 @@ export const replacementTable: Record<string, { replaces: Change[]; inPlace: Cha
       "alarmActions",
       "okActions",
       "insufficientDataActions",
+      "thresholdMetricId",
+      "evaluateLowSampleCountPercentiles",
+      { property: "metricQueries", old: [{ id: "a" }], now: [{ id: "b" }] },
+    ),
+  },
+  "aws:cloudwatch/dashboard:Dashboard": {
+    replaces: of("dashboardName"),
+    inPlace: of("dashboardBody"),
+  },
+  "aws:cloudwatch/logGroup:LogGroup": {
+    replaces: of("name", "logGroupClass"),
+    inPlace: of("retentionInDays", "kmsKeyId", "skipDestroy"),
+  },
+  "aws:sns/topic:Topic": {
+    replaces: of("name"),
+    inPlace: of("displayName", "policy", "deliveryPolicy", "kmsMasterKeyId"),
+  },
+  "aws:sns/topicSubscription:TopicSubscription": {
+    replaces: of("topic", "protocol", "endpoint"),
+    inPlace: of(
+      "endpointAutoConfirms",
+      "confirmationTimeoutInMinutes",
+      "rawMessageDelivery",
+      "filterPolicy",
+      "filterPolicyScope",
     ),
   },
   "aws:dlm/lifecyclePolicy:LifecyclePolicy": {

@@ -1,6 +1,6 @@
 import * as cloudwatch from "@aws-sdk/client-cloudwatch";
 import type * as aws from "@pulumi/aws";
-import { inPlace, type Plain, resource } from "../definition";
+import { inPlace, type Plain, replaces, resource } from "../definition";
 import { type AwsContext, tagList, tagMap, unlessGone } from "./context";
 
 const metricAlarm = resource<
@@ -16,6 +16,7 @@ const metricAlarm = resource<
     namespace: inPlace,
     metricName: inPlace,
     dimensions: inPlace,
+    metricQueries: { compare: "unordered" },
     statistic: inPlace,
     extendedStatistic: inPlace,
     period: inPlace,
@@ -23,6 +24,8 @@ const metricAlarm = resource<
     datapointsToAlarm: inPlace,
     comparisonOperator: inPlace,
     threshold: inPlace,
+    thresholdMetricId: inPlace,
+    evaluateLowSampleCountPercentiles: { computed: true },
     treatMissingData: { default: "missing" },
     unit: inPlace,
     actionsEnabled: { default: true },
@@ -50,9 +53,8 @@ const metricAlarm = resource<
       alarmDescription: it.AlarmDescription,
       namespace: it.Namespace,
       metricName: it.MetricName,
-      dimensions: Object.fromEntries(
-        (it.Dimensions ?? []).map(({ Name, Value }) => [Name ?? "", Value ?? ""]),
-      ),
+      dimensions: dimensionMap(it.Dimensions),
+      metricQueries: (it.Metrics ?? []).length > 0 ? it.Metrics?.map(fromQuery) : undefined,
       statistic: it.Statistic,
       extendedStatistic: it.ExtendedStatistic,
       period: it.Period,
@@ -60,6 +62,8 @@ const metricAlarm = resource<
       datapointsToAlarm: it.DatapointsToAlarm,
       comparisonOperator: it.ComparisonOperator,
       threshold: it.Threshold,
+      thresholdMetricId: it.ThresholdMetricId,
+      evaluateLowSampleCountPercentiles: it.EvaluateLowSampleCountPercentile,
       treatMissingData: it.TreatMissingData ?? "missing",
       unit: it.Unit,
       actionsEnabled: it.ActionsEnabled,
@@ -106,7 +110,8 @@ function alarmInput(
     AlarmDescription: inputs.alarmDescription,
     Namespace: inputs.namespace,
     MetricName: inputs.metricName,
-    Dimensions: Object.entries(inputs.dimensions ?? {}).map(([Name, Value]) => ({ Name, Value })),
+    Dimensions: dimensionList(inputs.dimensions),
+    Metrics: inputs.metricQueries?.map(toQuery),
     Statistic: inputs.statistic as cloudwatch.Statistic | undefined,
     ExtendedStatistic: inputs.extendedStatistic,
     Period: inputs.period,
@@ -114,6 +119,8 @@ function alarmInput(
     DatapointsToAlarm: inputs.datapointsToAlarm,
     ComparisonOperator: inputs.comparisonOperator as cloudwatch.ComparisonOperator,
     Threshold: inputs.threshold,
+    ThresholdMetricId: inputs.thresholdMetricId,
+    EvaluateLowSampleCountPercentile: inputs.evaluateLowSampleCountPercentiles,
     TreatMissingData: inputs.treatMissingData,
     Unit: inputs.unit as cloudwatch.StandardUnit | undefined,
     ActionsEnabled: inputs.actionsEnabled,
@@ -123,4 +130,103 @@ function alarmInput(
   };
 }
 
-export const cloudwatchResources = [metricAlarm];
+type Query = aws.types.output.cloudwatch.MetricAlarmMetricQuery;
+
+function toQuery(query: Query): cloudwatch.MetricDataQuery {
+  const { metric } = query;
+  return {
+    Id: query.id,
+    AccountId: query.accountId,
+    Expression: query.expression,
+    Label: query.label,
+    Period: query.period,
+    ReturnData: query.returnData ?? false,
+    MetricStat: metric && {
+      Metric: {
+        Namespace: metric.namespace,
+        MetricName: metric.metricName,
+        Dimensions: dimensionList(metric.dimensions),
+      },
+      Period: metric.period,
+      Stat: metric.stat,
+      Unit: metric.unit as cloudwatch.StandardUnit | undefined,
+    },
+  };
+}
+
+function fromQuery(query: cloudwatch.MetricDataQuery): Query {
+  const { Metric, Period = 0, Stat = "", Unit } = query.MetricStat ?? {};
+  return defined({
+    id: query.Id ?? "",
+    accountId: query.AccountId,
+    expression: query.Expression,
+    label: query.Label,
+    period: query.Period,
+    returnData: query.ReturnData,
+    metric:
+      Metric &&
+      defined({
+        namespace: Metric.Namespace,
+        metricName: Metric.MetricName ?? "",
+        dimensions: Metric.Dimensions?.length ? dimensionMap(Metric.Dimensions) : undefined,
+        period: Period,
+        stat: Stat,
+        unit: Unit,
+      }),
+  });
+}
+
+/** Without the keys that have no value. */
+function defined<T extends object>(values: T): T {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as T;
+}
+
+function dimensionList(dimensions: Record<string, string> = {}): cloudwatch.Dimension[] {
+  return Object.entries(dimensions).map(([Name, Value]) => ({ Name, Value }));
+}
+
+function dimensionMap(dimensions: cloudwatch.Dimension[] = []): Record<string, string> {
+  return Object.fromEntries(dimensions.map(({ Name, Value }) => [Name ?? "", Value ?? ""]));
+}
+
+const dashboard = resource<AwsContext, aws.cloudwatch.DashboardArgs, aws.cloudwatch.DashboardState>(
+  {
+    type: "aws:cloudwatch/dashboard:Dashboard",
+    properties: { dashboardName: replaces, dashboardBody: { compare: "json" } },
+    outputs: ["dashboardArn"],
+    async create({ cloudwatch: client }, inputs) {
+      await putDashboard(client, inputs.dashboardName, inputs.dashboardBody);
+      return inputs.dashboardName;
+    },
+    async read({ cloudwatch: client }, id) {
+      const it = await unlessGone(
+        client.send(new cloudwatch.GetDashboardCommand({ DashboardName: id })),
+      );
+      return (
+        it && {
+          dashboardName: it.DashboardName,
+          dashboardBody: it.DashboardBody,
+          dashboardArn: it.DashboardArn,
+        }
+      );
+    },
+    async update({ cloudwatch: client }, { id, now }) {
+      await putDashboard(client, id, now.dashboardBody);
+    },
+    async delete({ cloudwatch: client }, id) {
+      await unlessGone(
+        client.send(new cloudwatch.DeleteDashboardsCommand({ DashboardNames: [id] })),
+      );
+    },
+  },
+);
+
+async function putDashboard(
+  client: cloudwatch.CloudWatchClient,
+  DashboardName: string,
+  DashboardBody: string,
+): Promise<void> {
+  await client.send(new cloudwatch.PutDashboardCommand({ DashboardName, DashboardBody }));
+}
+
+export const cloudwatchResources = [metricAlarm, dashboard];

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { CloudWatchClient } from "@aws-sdk/client-cloudwatch";
+import { CloudWatchLogsClient } from "@aws-sdk/client-cloudwatch-logs";
 import { DLMClient } from "@aws-sdk/client-dlm";
 import {
   CreateTagsCommand,
@@ -12,6 +13,7 @@ import {
 import { IAMClient } from "@aws-sdk/client-iam";
 import { Route53Client } from "@aws-sdk/client-route-53";
 import { S3Client } from "@aws-sdk/client-s3";
+import { SNSClient } from "@aws-sdk/client-sns";
 import { SSMClient } from "@aws-sdk/client-ssm";
 import { GetCallerIdentityCommand, STSClient } from "@aws-sdk/client-sts";
 import type { TagRules } from "../definition";
@@ -25,6 +27,8 @@ export interface AwsContext {
   s3: S3Client;
   route53: Route53Client;
   cloudwatch: CloudWatchClient;
+  logs: CloudWatchLogsClient;
+  sns: SNSClient;
   dlm: DLMClient;
   sts: STSClient;
   region: string;
@@ -52,7 +56,18 @@ export const configuration: Record<string, { noEffect?: string }> = {
   },
 };
 
-const services = ["ec2", "iam", "ssm", "s3", "route53", "cloudwatch", "dlm", "sts"] as const;
+const services = [
+  "ec2",
+  "iam",
+  "ssm",
+  "s3",
+  "route53",
+  "cloudwatch",
+  "cloudwatchlogs",
+  "sns",
+  "dlm",
+  "sts",
+] as const;
 
 interface Configuration {
   region?: string;
@@ -102,6 +117,8 @@ export async function configure(values: Values, directory: string): Promise<AwsC
     s3: new S3Client({ ...of("s3"), forcePathStyle: String(rest.s3UsePathStyle) === "true" }),
     route53: new Route53Client(of("route53")),
     cloudwatch: new CloudWatchClient(of("cloudwatch")),
+    logs: new CloudWatchLogsClient(of("cloudwatchlogs")),
+    sns: new SNSClient(of("sns")),
     dlm: new DLMClient(of("dlm")),
     sts,
     region,

@@ -6,8 +6,10 @@ import { ec2Instance } from "./ec2Instance";
 import { ec2Network } from "./ec2Network";
 import { functions } from "./functions";
 import { iamResources } from "./iam";
+import { logsResources } from "./logs";
 import { route53Resources } from "./route53";
 import { s3Resources } from "./s3";
+import { snsResources } from "./sns";
 import { ssmResources } from "./ssm";
 
 /**
@@ -30,6 +32,8 @@ export function awsProvider(directory: string): Provider<AwsContext> {
       ...s3Resources,
       ...route53Resources,
       ...cloudwatchResources,
+      ...logsResources,
+      ...snsResources,
       ...dlmResources,
     ],
     functions,
