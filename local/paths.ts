@@ -43,6 +43,8 @@ export const machinesFolder = join(regionFolder, "machines");
 export const volumesFolder = join(regionFolder, "volumes");
 /** One file for each snapshot of a volume. */
 export const snapshotsFolder = join(regionFolder, "snapshots");
+/** One file for each mail that SNS sends. */
+export const mailFolder = join(regionFolder, "mail");
 /** Held by whoever copies a volume. */
 export const volumeCopyLock = join(regionFolder, "volume-copy.lock");
 

@@ -27,7 +27,7 @@ export interface AwsRequest {
   path: string;
   /** Such as `RunInstances`; undefined for REST services. */
   action: string | undefined;
-  /** What EC2 and IAM are asked. */
+  /** What EC2, IAM and SNS are asked. */
   form: URLSearchParams;
   body: Buffer;
 }
@@ -84,7 +84,7 @@ export function awsApiListener(port: number, handle: AwsHandler): RequestListene
       response.end(body);
     };
     // Credential=KEY/DATE/REGION/SERVICE/aws4_request
-    const service = incoming.headers.authorization?.split("/")[3];
+    const service = incoming.headers.authorization?.split("/")[3] ?? serviceOfLink(incoming);
     if (service === undefined || service === "s3") {
       passOn(port, incoming, response, refuse);
     } else {
@@ -95,6 +95,12 @@ export function awsApiListener(port: number, handle: AwsHandler): RequestListene
         .catch(refuse);
     }
   };
+}
+
+/** Links in mails of SNS are followed without a signature. */
+function serviceOfLink({ method, url = "/" }: IncomingMessage): string | undefined {
+  const link = /^\/\?Action=(ConfirmSubscription|Unsubscribe)&/.test(url);
+  return method === "GET" && link ? "sns" : undefined;
 }
 
 /** An upload is not held in memory. */
@@ -132,10 +138,14 @@ async function answer(
 ): Promise<AwsAnswer> {
   const { method = "GET", url: path = "/", headers } = incoming;
   const body = await buffer(incoming);
-  const form = new URLSearchParams(body.toString("latin1"));
-  // EC2, IAM and STS name the action in a form, SSM in a header.
+  const form = new URLSearchParams(
+    method === "GET" ? path.replace(/^[^?]*/, "") : body.toString("latin1"),
+  );
+  // EC2, IAM, SNS and STS name the action in a form, SSM and Logs in a header, CloudWatch in the path.
   const action =
-    form.get("Action") ?? headers["x-amz-target"]?.toString().split(".")[1] ?? undefined;
+    form.get("Action") ??
+    headers["x-amz-target"]?.toString().split(".")[1] ??
+    /^\/service\/\w+\/operation\/(\w+)$/.exec(path)?.[1];
   return handle({ service, method, path, action, form, body }, async (changed) => {
     const asked = changed === undefined ? body : Buffer.from(changed.toString());
     const sent = { ...passed(incoming), "content-length": String(asked.length) };

@@ -44,7 +44,7 @@ const topic = resource<AwsContext, aws.sns.TopicArgs, aws.sns.TopicState>({
       kmsMasterKeyId: it.KmsMasterKeyId || undefined,
       arn: it.TopicArn,
       owner: it.Owner,
-      tags: tagMap(Tags as { Key: string; Value: string }[]),
+      tags: tagMap(Tags),
     };
   },
   async update({ sns: client }, { id, now, old, tags, obsoleteTags }) {
@@ -115,7 +115,7 @@ const topicSubscription = resource<
   async create({ sns: client }, inputs) {
     const { SubscriptionArn } = await client.send(
       new sns.SubscribeCommand({
-        TopicArn: String(inputs.topic),
+        TopicArn: inputs.topic as string,
         Protocol: inputs.protocol,
         Endpoint: inputs.endpoint,
         Attributes: subscriptionAttributes(inputs),
