@@ -10,6 +10,7 @@ import {
 } from "@aws-sdk/client-cloudwatch";
 import { PublishCommand, type SNSClient } from "@aws-sdk/client-sns";
 import { awsRegion } from "../paths";
+import type { AskMoto, AwsAnswer, AwsRequest } from "./awsApi";
 import { log, messageOf } from "./commands";
 
 /*
@@ -194,6 +195,9 @@ const initial = {
   reason: "Unchecked: Initial alarm creation",
 };
 
+/** What others do to alarms. */
+const changing = new Set(["PutMetricAlarm", "SetAlarmState", "DeleteAlarms"]);
+
 /** Brings the alarms that moto keeps to their states, and carries out what they are to do then. */
 export class Alarms {
   /** By ARN. */
@@ -214,6 +218,17 @@ export class Alarms {
     private readonly sns: SNSClient,
   ) {}
 
+  /** Answers what CloudWatch is asked, once the alarms are what a change makes of them. */
+  async answer({ action = "" }: AwsRequest, askMoto: AskMoto): Promise<AwsAnswer> {
+    const answer = await askMoto();
+    if (answer.status < 300 && changing.has(action)) {
+      await this.alone(async () => {
+        await this.follow(new Date());
+      });
+    }
+    return answer;
+  }
+
   /** Looks at what all alarms watch. */
   run(now: Date): Promise<void> {
     return this.alone(async () => {
@@ -222,13 +237,6 @@ export class Alarms {
           log(`alarm ${alarm.AlarmName}: ${messageOf(error)}`);
         });
       }
-    });
-  }
-
-  /** Follows a change that somebody made to the alarms. */
-  changed(now: Date): Promise<void> {
-    return this.alone(async () => {
-      await this.follow(now);
     });
   }
 

@@ -2,18 +2,22 @@ import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:f
 import type { Server } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { CloudWatchClient } from "@aws-sdk/client-cloudwatch";
 import { EC2Client } from "@aws-sdk/client-ec2";
 import { IAMClient } from "@aws-sdk/client-iam";
+import { SNSClient } from "@aws-sdk/client-sns";
 import {
   awsApiUrl,
   awsCredentials,
   awsRegion,
   imageRootFolder,
+  mailFolder,
   regionFolder,
   regionReadyFile,
   regionStatusFile,
 } from "../paths";
 import { startProviders } from "../provider/main";
+import { Alarms } from "./alarms";
 import {
   AwsState,
   type ElasticAddress,
@@ -34,6 +38,7 @@ import { hostsFile, internetResolverArguments, shortestTtl, vpcResolverArguments
 import { renderFirewall } from "./firewall";
 import { LifecycleManager } from "./lifecycleManager";
 import { Machine } from "./machine";
+import { Mail } from "./mail";
 import { motoUrl, startMoto } from "./moto";
 import {
   addResolverAddress,
@@ -57,23 +62,29 @@ import { Volumes } from "./volumes";
 const forwardedPorts = [80, 443];
 /** The region looks again after every change of the AWS API, and after this long in any case. */
 const pollMilliseconds = 2000;
+/** How often alarms are looked at; CloudWatch knows no shorter period. */
+const alarmMilliseconds = 10_000;
 /** Changes that come so close together are followed in one go. */
 const gatherMilliseconds = 50;
+
+const moto = { region: awsRegion, endpoint: motoUrl, credentials: awsCredentials };
+/** The AWS API as machines and programs see it. */
+const everybody = { ...moto, endpoint: awsApiUrl };
 
 class Region {
   private readonly aws = new AwsState();
   private readonly machines = new Map<string, Machine>();
   private readonly volumes = new Volumes((id) => this.machines.get(id)?.leader);
-  private readonly snapshots = new Snapshots(
-    new EC2Client({ region: awsRegion, endpoint: motoUrl, credentials: awsCredentials }),
-    this.volumes,
-    () => this.looked(),
+  private readonly snapshots = new Snapshots(new EC2Client(moto), this.volumes, () =>
+    this.looked(),
   );
   private readonly lifecycleManager = new LifecycleManager(
     // Its snapshots are made as everybody's are.
-    new EC2Client({ region: awsRegion, endpoint: awsApiUrl, credentials: awsCredentials }),
-    new IAMClient({ region: awsRegion, endpoint: motoUrl, credentials: awsCredentials }),
+    new EC2Client(everybody),
+    new IAMClient(moto),
   );
+  private readonly alarms = new Alarms(new CloudWatchClient(moto), new SNSClient(everybody));
+  private readonly mail = new Mail(new SNSClient(moto), mailFolder, awsApiUrl);
   private readonly forwards = new Map<string, { target: string; processes: RunningProcess[] }>();
   private readonly processes: RunningProcess[] = [];
   private servers: Server[] = [];
@@ -178,6 +189,16 @@ class Region {
     }
   }
 
+  /** Looks at what alarms watch until the region is stopped. */
+  async keepAlarms(): Promise<void> {
+    while (!this.stopping) {
+      await sleep(alarmMilliseconds);
+      await this.alarms.run(new Date()).catch((error: unknown) => {
+        log(messageOf(error));
+      });
+    }
+  }
+
   async stop(exitCode: number): Promise<void> {
     if (this.stopping) {
       return;
@@ -213,6 +234,12 @@ class Region {
   private readonly answer: AwsHandler = async (request, askMoto) => {
     if (request.service === "dlm") {
       return this.lifecycleManager.answer(request);
+    }
+    if (request.service === "sns") {
+      return this.mail.answer(request, askMoto);
+    }
+    if (request.service === "monitoring") {
+      return this.alarms.answer(request, askMoto);
     }
     const answer = await this.snapshots.answer(request, askMoto);
     if (hasChanged(request, answer)) {
@@ -484,7 +511,7 @@ async function main(): Promise<void> {
   }
   try {
     await region.start();
-    await Promise.all([region.follow(), region.keepSchedules()]);
+    await Promise.all([region.follow(), region.keepSchedules(), region.keepAlarms()]);
   } catch (error) {
     log(messageOf(error));
     await region.stop(1);
