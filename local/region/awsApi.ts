@@ -14,6 +14,7 @@ import { awsApiPort } from "../paths";
 import { serverFile } from "./certificateAuthority";
 import { messageOf } from "./commands";
 import { motoPort } from "./moto";
+import { answerInCbor, requestFromCbor } from "./rpcCbor";
 
 /** Names of actions that change nothing, in the ways the AWS protocols write them. */
 const readOnly = /^(Describe|List|Get|Head|Lookup|Decode)/;
@@ -136,23 +137,27 @@ async function answer(
   incoming: IncomingMessage,
   handle: AwsHandler,
 ): Promise<AwsAnswer> {
-  const { method = "GET", url: path = "/", headers } = incoming;
-  const body = await buffer(incoming);
+  const { method = "GET" } = incoming;
+  const asked = {
+    path: incoming.url ?? "/",
+    headers: passed(incoming),
+    body: await buffer(incoming),
+  };
+  const inJson = requestFromCbor(asked);
+  const { path, headers, body } = inJson ?? asked;
   const form = new URLSearchParams(
     method === "GET" ? path.replace(/^[^?]*/, "") : body.toString("latin1"),
   );
-  // EC2, IAM, SNS and STS name the action in a form, SSM and Logs in a header, CloudWatch in the path.
+  // EC2, IAM, SNS and STS name the action in a form, SSM, Logs and CloudWatch in a header.
   const action =
-    form.get("Action") ??
-    headers["x-amz-target"]?.toString().split(".")[1] ??
-    /^\/service\/\w+\/operation\/(\w+)$/.exec(path)?.[1];
-  return handle({ service, method, path, action, form, body }, async (changed) => {
-    const asked = changed === undefined ? body : Buffer.from(changed.toString());
-    const sent = { ...passed(incoming), "content-length": String(asked.length) };
+    form.get("Action") ?? headers["x-amz-target"]?.toString().split(".")[1] ?? undefined;
+  const result = await handle({ service, method, path, action, form, body }, async (changed) => {
+    const sentBody = changed === undefined ? body : Buffer.from(changed.toString());
+    const sent = { ...headers, "content-length": String(sentBody.length) };
     delete sent["transfer-encoding"];
     const outgoing = request({ host: "127.0.0.1", port, method, path, headers: sent });
     const answered = await new Promise<IncomingMessage>((resolve, reject) => {
-      outgoing.on("response", resolve).on("error", reject).end(asked);
+      outgoing.on("response", resolve).on("error", reject).end(sentBody);
     });
     return {
       status: answered.statusCode ?? 502,
@@ -160,6 +165,7 @@ async function answer(
       body: await buffer(answered),
     };
   });
+  return inJson === undefined ? result : answerInCbor(result);
 }
 
 /** @returns whether a request has been done and may have changed something */

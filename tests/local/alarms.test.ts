@@ -2,6 +2,7 @@ import {
   CloudWatchClient,
   DeleteAlarmsCommand,
   DescribeAlarmsCommand,
+  GetMetricDataCommand,
   type MetricAlarm,
   PutMetricAlarmCommand,
   type PutMetricAlarmCommandInput,
@@ -27,6 +28,7 @@ import {
   SubscribeCommand,
   UnsubscribeCommand,
 } from "@aws-sdk/client-sns";
+import { SmithyRpcV2CborProtocol } from "@smithy/core/cbor";
 import { awsCredentials, awsRegion } from "../../local/paths";
 import { type AlarmsFrontDoor, type SentMail, startAlarmsFrontDoor } from "./alarmsFrontDoor";
 import { type MotoServer, startMotoServer } from "./motoServer";
@@ -382,28 +384,60 @@ describe("an alarm", () => {
     await frontDoor.alarms.run(at(2));
     expect(await alarm()).toMatchObject({ StateValue: "INSUFFICIENT_DATA" });
   });
+});
 
-  test("sees the values of a request that is long enough to be compressed", async () => {
-    await putAlarm({
-      Statistic: "Sum",
-      ComparisonOperator: "GreaterThanOrEqualToThreshold",
-      Threshold: 600,
+test.each(["CBOR", "JSON"])(
+  "an alarm is watched for a program that speaks %s",
+  async (language) => {
+    const program = new CloudWatchClient({
+      ...{ region: awsRegion, endpoint: frontDoor.url, credentials: awsCredentials },
+      // This SDK tells a wrong length of CBOR that it has compressed.
+      ...(language === "CBOR"
+        ? { protocol: SmithyRpcV2CborProtocol, disableRequestCompression: true }
+        : {}),
     });
-    await cloudwatch.send(
-      new PutMetricDataCommand({
-        Namespace: namespace,
-        MetricData: Array.from({ length: 600 }, (_, index) => ({
-          MetricName: name,
-          Dimensions: [{ Name: "machine", Value: "balancer" }],
-          Timestamp: new Date(at(index < 300 ? 0 : 1).getTime() + 1000),
-          Value: 2,
-        })),
+    const metric = {
+      MetricName: name,
+      Dimensions: [{ Name: "machine", Value: "balancer" }],
+    };
+    await program.send(
+      new PutMetricAlarmCommand({
+        ...{ ...metric, AlarmName: name, Namespace: namespace, Statistic: "Average", Period: 60 },
+        ...{ EvaluationPeriods: 1, ComparisonOperator: "GreaterThanThreshold", Threshold: 1.5 },
       }),
     );
-    await frontDoor.alarms.run(at(2));
-    expect(await alarm()).toMatchObject({ StateValue: "ALARM" });
-  });
-});
+    const described = async (): Promise<MetricAlarm | undefined> =>
+      (await program.send(new DescribeAlarmsCommand({ AlarmNames: [name] }))).MetricAlarms?.[0];
+    expect(await described()).toMatchObject({ StateValue: "INSUFFICIENT_DATA", Threshold: 1.5 });
+    const datum = { ...metric, Timestamp: new Date(at(0).getTime() + 1500), Value: 2 };
+    await program.send(
+      // Long enough to be compressed in JSON.
+      new PutMetricDataCommand({ Namespace: namespace, MetricData: new Array(600).fill(datum) }),
+    );
+    await frontDoor.alarms.run(at(1));
+    const fired = await described();
+    expect(fired).toMatchObject({ StateValue: "ALARM" });
+    expect(fired?.StateUpdatedTimestamp?.getTime()).toBeGreaterThan(Date.now() - 60_000);
+    const { MetricDataResults } = await program.send(
+      new GetMetricDataCommand({
+        ...{ StartTime: at(0), EndTime: at(1) },
+        MetricDataQueries: [
+          {
+            Id: "m1",
+            MetricStat: { Metric: { ...metric, Namespace: namespace }, Period: 60, Stat: "Sum" },
+          },
+        ],
+      }),
+    );
+    expect(MetricDataResults).toMatchObject([{ Timestamps: [at(0)], Values: [1200] }]);
+    await expect(
+      program.send(
+        new SetAlarmStateCommand({ AlarmName: "none", StateValue: "OK", StateReason: "a trial" }),
+      ),
+    ).rejects.toMatchObject({ name: expect.stringMatching(/ResourceNotFound/) as string });
+    program.destroy();
+  },
+);
 
 test("logs go through the front door", async () => {
   const stream = { logGroupName: `/project/${name}/meteor`, logStreamName: "host1/i-1" };
