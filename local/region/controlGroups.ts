@@ -91,6 +91,38 @@ export function createControlGroups(name: string, limits: Limits): string[] {
   });
 }
 
+/**
+ * The file of one hierarchy that counts the CPU time of a group, and how it is read.
+ *
+ * @returns undefined where the hierarchy counts none
+ */
+export function cpuCounter({
+  version,
+  controllers,
+}: Hierarchy): { file: string; seconds: (text: string) => number } | undefined {
+  if (version === 2) {
+    return {
+      file: "cpu.stat",
+      seconds: (text) => Number(/^usage_usec (\d+)$/m.exec(text)?.[1]) / 1e6,
+    };
+  }
+  return controllers.includes("cpuacct")
+    ? { file: "cpuacct.usage", seconds: (text) => Number(text) / 1e9 }
+    : undefined;
+}
+
+/** @returns the CPU time that a machine has used, in seconds; undefined where it has no group */
+export function cpuSeconds(name: string): number | undefined {
+  for (const hierarchy of mounted()) {
+    const counter = cpuCounter(hierarchy);
+    const file = join(hierarchy.path, parent, name, counter?.file ?? "");
+    if (counter !== undefined && existsSync(file)) {
+      return counter.seconds(readFileSync(file, "utf8"));
+    }
+  }
+  return undefined;
+}
+
 /** Lets the groups below a folder be limited, as far as version 2 is in charge of it. */
 function enableControllers(folder: string): void {
   const available = readFileSync(join(folder, "cgroup.controllers"), "utf8").trim().split(" ");

@@ -33,6 +33,8 @@ export class Machine {
   private process: RunningProcess | undefined;
   private working: Promise<void> | undefined;
   private abandoned = false;
+  /** It has been up since it was last switched off on purpose. */
+  private wasUp = false;
   /** EC2 does not know yet that it is to be off. */
   private switchedOffInside = false;
 
@@ -57,6 +59,11 @@ export class Machine {
   /** The process id of its systemd, as this computer counts; undefined while there is none. */
   get leader(): number | undefined {
     return this.process && leaderOf(this.process.pid);
+  }
+
+  /** Whether it is to be up, and was since it was last told so. */
+  get shouldBeUp(): boolean {
+    return this.wanted === "running" && this.wasUp;
   }
 
   /** Tells it what to be. It gets there on its own. */
@@ -110,6 +117,7 @@ export class Machine {
   private become(state: ActualState): void {
     if (this.actual !== state) {
       this.actual = state;
+      this.wasUp = state === "running" || (this.wasUp && state !== "stopping");
       log(`${this.specification.name} (${this.id}) is ${state}`);
       this.events.changed();
     }

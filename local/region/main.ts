@@ -36,6 +36,7 @@ import { cleanUp } from "./cleanUp";
 import { log, messageOf, type RunningProcess, start } from "./commands";
 import { hostsFile, internetResolverArguments, shortestTtl, vpcResolverArguments } from "./dns";
 import { renderFirewall } from "./firewall";
+import { InstanceMetrics } from "./instanceMetrics";
 import { LifecycleManager } from "./lifecycleManager";
 import { Machine } from "./machine";
 import { Mail } from "./mail";
@@ -64,6 +65,8 @@ const forwardedPorts = [80, 443];
 const pollMilliseconds = 2000;
 /** How often alarms are looked at; CloudWatch knows no shorter period. */
 const alarmMilliseconds = 10_000;
+/** How often EC2 tells of its instances. */
+const metricsMilliseconds = 60_000;
 /** Changes that come so close together are followed in one go. */
 const gatherMilliseconds = 50;
 
@@ -84,6 +87,7 @@ class Region {
     new IAMClient(moto),
   );
   private readonly alarms = new Alarms(new CloudWatchClient(moto), new SNSClient(everybody));
+  private readonly metrics = new InstanceMetrics(new CloudWatchClient(moto));
   private readonly mail = new Mail(new SNSClient(moto), mailFolder, awsApiUrl);
   private readonly forwards = new Map<string, { target: string; processes: RunningProcess[] }>();
   private readonly processes: RunningProcess[] = [];
@@ -196,6 +200,24 @@ class Region {
       await this.alarms.run(new Date()).catch((error: unknown) => {
         log(messageOf(error));
       });
+    }
+  }
+
+  /** Tells CloudWatch of the machines until the region is stopped. */
+  async keepMetrics(): Promise<void> {
+    while (!this.stopping) {
+      const machines = [...this.machines.values()].filter(({ shouldBeUp }) => shouldBeUp);
+      await this.metrics
+        .publish(
+          machines.map(({ specification: { instanceId, address, cores }, leader }) => {
+            return { instanceId, address, cores, isUp: leader !== undefined };
+          }),
+          new Date(),
+        )
+        .catch((error: unknown) => {
+          log(messageOf(error));
+        });
+      await sleep(metricsMilliseconds);
     }
   }
 
@@ -511,7 +533,12 @@ async function main(): Promise<void> {
   }
   try {
     await region.start();
-    await Promise.all([region.follow(), region.keepSchedules(), region.keepAlarms()]);
+    await Promise.all([
+      region.follow(),
+      region.keepSchedules(),
+      region.keepAlarms(),
+      region.keepMetrics(),
+    ]);
   } catch (error) {
     log(messageOf(error));
     await region.stop(1);

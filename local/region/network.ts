@@ -156,6 +156,22 @@ async function connectNamespace(name: string, address: string, macAddress = ""):
   ]);
 }
 
+/**
+ * Whether what is behind the router at an address answers an ARP request within three seconds; no
+ * firewall has a say in that.
+ */
+export async function answersArp(name: string, address: string): Promise<boolean> {
+  try {
+    await runInside(router, "arping", ["-q", "-f", "-w", "3", "-I", linkName(name), address]);
+    return true;
+  } catch (error) {
+    if (/failed to execute/.test(String(error))) {
+      throw error;
+    }
+    return false;
+  }
+}
+
 /** Takes away what `attachNamespace` made. */
 export async function detachNamespace(name: string): Promise<void> {
   if (!existsSync(namespacePath(namespacePrefix + name))) {

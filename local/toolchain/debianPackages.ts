@@ -7,6 +7,7 @@ const packages = [
   "debian-archive-keyring",
   "dnsmasq-base",
   "iproute2",
+  "iputils-arping",
   "mmdebstrap",
   "nftables",
   "openssl",

@@ -17,6 +17,7 @@ import { startProviders } from "../../local/provider/main";
 import { randomProvider } from "../../local/provider/random";
 import { tlsProvider } from "../../local/provider/tls";
 import { unknown, type Values } from "../../local/provider/values";
+import { startAlarmsFrontDoor } from "./alarmsFrontDoor";
 import { type LifecycleFrontDoor, startLifecycleFrontDoor } from "./lifecycleFrontDoor";
 import { type MotoServer, startMotoServer } from "./motoServer";
 import { Engine, initFailed, type Made } from "./providerEngine";
@@ -1153,6 +1154,33 @@ describe("records of a zone", () => {
     await engine.delete(made);
     expect(await engine.read(made)).toBeUndefined();
   });
+});
+
+test("a subscription by email waits for its reader, and is left to the service when deleted", async () => {
+  const mailing = await startAlarmsFrontDoor(moto.url);
+  const engine = new Engine(providers.ports.aws);
+  const [endpoints] = JSON.parse(String(configuration()["endpoints"])) as Values[];
+  await engine.configure({
+    ...configuration(),
+    endpoints: JSON.stringify([{ ...endpoints, sns: mailing.url }]),
+  });
+  const news = await engine.create(topic, "news", {});
+  const inputs = { topic: news.id, protocol: "email", endpoint: "ops@example.com" };
+  const pending = await engine.create(subscription, "reader", inputs);
+  expect(pending.state).toMatchObject({ pendingConfirmation: true, arn: pending.id });
+  expect((await engine.diff(pending, pending.inputs)).changes).toEqual([]);
+  await engine.delete(pending);
+  expect(await engine.read(pending)).toMatchObject({ id: pending.id });
+  const [mail] = mailing.mails();
+  await fetch(/^http.*$/m.exec(mail?.text ?? "")?.[0] ?? "");
+  const confirmed = await engine.read(pending);
+  expect(confirmed?.state).toMatchObject({ pendingConfirmation: false });
+  expect((await engine.diff(confirmed ?? pending, pending.inputs)).changes).toEqual([]);
+  await engine.delete(pending);
+  expect(await engine.read(pending)).toBeUndefined();
+  await engine.delete(news);
+  engine.close();
+  mailing.stop();
 });
 
 describe("functions", () => {

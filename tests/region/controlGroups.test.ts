@@ -1,4 +1,4 @@
-import { hierarchies, limitFiles } from "../../local/region/controlGroups";
+import { cpuCounter, hierarchies, limitFiles } from "../../local/region/controlGroups";
 
 /** One core and 2 GiB: c7a.medium. */
 const limits = { cores: 1, memory: 2 ** 31 };
@@ -31,4 +31,20 @@ test("a machine gets its type's cores and memory, in each version's words", () =
     {},
   ]);
   expect(files(version2)).toEqual([{ "cpu.max": "100000 100000", "memory.max": "2147483648" }]);
+});
+
+describe("the CPU time of a machine", () => {
+  test("is counted by version 2, whose controllers may be elsewhere", () => {
+    const counter = cpuCounter({ path: "/sys/fs/cgroup", version: 2, controllers: ["rw"] });
+    expect(counter?.file).toBe("cpu.stat");
+    expect(counter?.seconds("usage_usec 1500000\nuser_usec 1\nsystem_usec 2\n")).toBe(1.5);
+  });
+
+  test("is counted by the one hierarchy of version 1 that is for that", () => {
+    const hierarchy = { path: "/sys/fs/cgroup/cpu,cpuacct", version: 1 } as const;
+    const counter = cpuCounter({ ...hierarchy, controllers: ["rw", "cpu", "cpuacct"] });
+    expect(counter?.file).toBe("cpuacct.usage");
+    expect(counter?.seconds("1500000000\n")).toBe(1.5);
+    expect(cpuCounter({ ...hierarchy, controllers: ["rw", "memory"] })).toBeUndefined();
+  });
 });
