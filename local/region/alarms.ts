@@ -189,9 +189,15 @@ export function ruleOf(alarm: MetricAlarm): AlarmRule | string {
   };
 }
 
+/** What an alarm is, and why. */
+interface State {
+  value: AlarmState;
+  reason: string;
+}
+
 /** How a new alarm begins; moto says OK of it, and of one that is put again. */
-const initial = {
-  value: "INSUFFICIENT_DATA" as AlarmState,
+const initial: State = {
+  value: "INSUFFICIENT_DATA",
   reason: "Unchecked: Initial alarm creation",
 };
 
@@ -201,7 +207,7 @@ const changing = new Set(["PutMetricAlarm", "SetAlarmState", "DeleteAlarms"]);
 /** Brings the alarms that moto keeps to their states, and carries out what they are to do then. */
 export class Alarms {
   /** By ARN. */
-  private readonly states = new Map<string, typeof initial>();
+  private readonly states = new Map<string, State>();
   /** Metrics that are known to be there. */
   private readonly metrics = new Set<string>();
   /** Alarms that were already complained about. */
@@ -224,6 +230,8 @@ export class Alarms {
     if (answer.status < 300 && changing.has(action)) {
       await this.alone(async () => {
         await this.follow(new Date());
+      }).catch((error: unknown) => {
+        log(messageOf(error));
       });
     }
     return answer;
@@ -258,7 +266,7 @@ export class Alarms {
     for (const alarm of alarms) {
       const known = this.states.get(arnOf(alarm)) ?? initial;
       const told = {
-        value: (alarm.StateValue ?? initial.value) as AlarmState,
+        value: alarm.StateValue ?? initial.value,
         reason: alarm.StateReason ?? initial.reason,
       };
       if (told.reason === initial.reason && told.value === "OK") {
@@ -300,7 +308,7 @@ export class Alarms {
     }
   }
 
-  private async set(alarm: MetricAlarm, state: typeof initial, data: object = {}): Promise<void> {
+  private async set(alarm: MetricAlarm, state: State, data: object = {}): Promise<void> {
     await this.cloudwatch.send(
       new SetAlarmStateCommand({
         AlarmName: alarm.AlarmName,
@@ -371,7 +379,7 @@ export class Alarms {
   private async act(
     alarm: MetricAlarm,
     old: AlarmState,
-    { value, reason }: typeof initial,
+    { value, reason }: State,
     now: Date,
   ): Promise<void> {
     log(`alarm ${alarm.AlarmName} is ${value}, was ${old}: ${reason}`);

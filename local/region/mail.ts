@@ -7,7 +7,7 @@ import {
   type SNSClient,
 } from "@aws-sdk/client-sns";
 import type { AskMoto, AwsAnswer, AwsRequest } from "./awsApi";
-import { log } from "./commands";
+import { log, messageOf } from "./commands";
 
 const namespace = "http://sns.amazonaws.com/doc/2010-03-31/";
 /** SNS's own. */
@@ -61,7 +61,10 @@ export class Mail {
         const answer = await askMoto();
         if (answer.status < 300) {
           for (const notification of notificationsOf(request)) {
-            await this.deliver(notification);
+            // It is published; who published it would do so again.
+            await this.deliver(notification).catch((error: unknown) => {
+              log(`${notification.topicArn} could not send mail: ${messageOf(error)}`);
+            });
           }
         }
         return answer;
@@ -87,7 +90,7 @@ export class Mail {
     this.subscriptions.set(arn, { token, confirmed: false });
     const topicArn = form.get("TopicArn") ?? "";
     const link = this.link({ Action: "ConfirmSubscription", TopicArn: topicArn, Token: token });
-    await this.write({
+    this.write({
       from: await this.sender(topicArn),
       to: form.get("Endpoint") ?? "",
       subject: "AWS Notification - Subscription Confirmation",
@@ -173,7 +176,7 @@ export class Mail {
         if (this.subscriptions.get(arn)?.confirmed === true) {
           const text = textFor(Protocol ?? "", notification);
           const leave = this.link({ Action: "Unsubscribe", SubscriptionArn: arn });
-          await this.write({
+          this.write({
             ...{ from: await this.sender(topicArn), to, subject },
             text:
               Protocol === "email-json"
@@ -209,12 +212,7 @@ export class Mail {
     return `${encoded(`"${name.replaceAll('"', "")}"`)} <no-reply@sns.amazonaws.com>`;
   }
 
-  private async write(mail: {
-    from: string;
-    to: string;
-    subject: string;
-    text: string;
-  }): Promise<void> {
+  private write(mail: { from: string; to: string; subject: string; text: string }): void {
     this.count += 1;
     const date = new Date();
     const stamp = date.toISOString().replace(/[:.]/g, "-");

@@ -21,8 +21,11 @@ export function requestFromCbor({ path, headers, body }: Message): Message | und
   if (headers["smithy-protocol"] !== "rpc-v2-cbor" || operation === undefined) {
     return undefined;
   }
-  const { "smithy-protocol": protocol, "content-encoding": encoding, accept, ...others } = headers;
-  const plain = encoding === "gzip" ? gunzipSync(body) : body;
+  const others = { ...headers };
+  delete others["smithy-protocol"];
+  delete others["content-encoding"];
+  delete others.accept;
+  const plain = headers["content-encoding"] === "gzip" ? gunzipSync(body) : body;
   const input: unknown = plain.length === 0 ? {} : cbor.deserialize(plain);
   return {
     path: "/",

@@ -61,8 +61,8 @@ beforeEach(() => {
   used = 100;
   silent = false;
   metrics = new InstanceMetrics(cloudwatch, {
-    cpuSeconds: () => used,
-    answersArp: () => Promise.resolve(!silent),
+    cpuSeconds: (): number | undefined => used,
+    answersArp: (): Promise<boolean> => Promise.resolve(!silent),
   });
 });
 
