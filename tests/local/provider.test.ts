@@ -1157,6 +1157,7 @@ describe("records of a zone", () => {
 });
 
 test("a subscription by email waits for its reader, and is left to the service when deleted", async () => {
+  const quiet = jest.spyOn(console, "log").mockImplementation();
   const mailing = await startAlarmsFrontDoor(moto.url);
   const engine = new Engine(providers.ports.aws);
   const [endpoints] = JSON.parse(String(configuration()["endpoints"])) as Values[];
@@ -1181,6 +1182,7 @@ test("a subscription by email waits for its reader, and is left to the service w
   await engine.delete(news);
   engine.close();
   mailing.stop();
+  quiet.mockRestore();
 });
 
 describe("functions", () => {
