@@ -17,10 +17,6 @@ beforeAll(async () => {
   stack = await upStack();
 });
 
-afterAll(async () => {
-  await upStack();
-});
-
 function names(): string[] {
   return machines()
     .map(({ name }) => shortName(name))
@@ -33,8 +29,7 @@ function hosts(count: number): string[] {
 
 test.each([
   [3, 1],
-  [1, 3],
-  [3, 8],
+  [1, 8],
   [8, 2],
 ])("from %i hosts to %i, nobody notices, and nothing else is touched", async (from, to) => {
   if (names().length !== from + 2) {
@@ -65,23 +60,4 @@ test.each([
   }
   const status = statistic("status");
   expect(Object.keys(status).filter((slot) => status[slot] === "UP")).toEqual(hosts(to));
-});
-
-test("more slots need another balancer, and no other machine", async () => {
-  expect((await updateWith({ hostCount: 3 })).status).toBe(0);
-  const before = machines();
-  const result = await updateWith({ hostCount: 3, maxHosts: 12 });
-  expect(result).toMatchObject({ status: 0 });
-  const now = machines();
-  const replaced = now.filter(({ instanceId }) =>
-    before.every((machine) => machine.instanceId !== instanceId),
-  );
-  expect(replaced.map(({ name }) => name)).toEqual(["meteor-scale-local-balancer"]);
-  expect(Object.keys(statistic("status"))).toHaveLength(12);
-  const records = result.steps
-    .filter(({ name }) => /^meteor-host\d+-name$/.test(name))
-    .map(({ operation, name }) => `${operation} ${name}`);
-  expect(records.sort()).toEqual(
-    ["10", "11", "12", "9"].map((slot) => `create meteor-host${slot}-name`),
-  );
 });
