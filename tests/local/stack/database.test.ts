@@ -1,7 +1,8 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { eventually, inMachine } from "../machines";
+import { findMachine } from "../../../local/region/access";
+import { eventually, inMachine, outcomeIn } from "../machines";
 import {
   configFile,
   expectUnnoticed,
@@ -16,6 +17,8 @@ import {
 
 jest.setTimeout(300_000);
 
+/** What stays changed from one test to the next. */
+const changed = { mongoVolumeSize: 25, mongoInstanceType: "r7a.medium" };
 let stack: Stack;
 
 beforeAll(async () => {
@@ -23,7 +26,7 @@ beforeAll(async () => {
 });
 
 afterAll(() => {
-  // A volume can't shrink again.
+  // A volume can't shrink again, and the committed config's passwords are older than those that run now.
   localCommand("down");
 });
 
@@ -107,9 +110,7 @@ test("another image replaces every machine when it is pinned, and a newer one re
 
 test("another size of Mongo's machine: the application waits, its data and all other machines stay", async () => {
   const before = ids();
-  const { result, report } = await underTraffic(stack, () =>
-    updateWith({ mongoVolumeSize: 25, mongoInstanceType: "r7a.medium" }),
-  );
+  const { result, report } = await underTraffic(stack, () => updateWith(changed));
   expect(result).toMatchObject({ status: 0 });
   // A page and a file need no database.
   expect(report).toMatchObject({ failedRequests: [], lostCalls: 0, reconnects: 0 });
@@ -128,4 +129,44 @@ test("another size of Mongo's machine: the application waits, its data and all o
     "create-replacement mongo-member1-attachment",
     "update mongo-member1-gate-live",
   ]);
+});
+
+function mongoUrl(): string {
+  return inMachine("host1", "cat /etc/meteor-scale/secrets/MONGO_URL");
+}
+
+/** Whether MongoDB lets in who has this URL. */
+function opens(url: string): boolean {
+  const command = `mongosh '${url}' --quiet --norc --eval 'db.tasks.countDocuments()'`;
+  const { status, output } = outcomeIn(findMachine("mongo1").leader, command);
+  if (status !== 0) {
+    expect(output).toMatch(/Authentication failed/i);
+  }
+  return status === 0;
+}
+
+test("new passwords are a release that nobody notices; those before them go with the next change", async () => {
+  const mongo = ids()["mongo1"];
+  const first = mongoUrl();
+  const { result, report } = await underTraffic(stack, () =>
+    updateWith({ ...changed, mongoPasswordVersion: 2 }),
+  );
+  expect(result).toMatchObject({ status: 0 });
+  expectUnnoticed(report);
+  const second = mongoUrl();
+  expect(second).not.toBe(first);
+  expect([opens(first), opens(second)]).toEqual([true, true]);
+
+  const next = await underTraffic(stack, () => updateWith({ ...changed, mongoPasswordVersion: 3 }));
+  expect(next.result).toMatchObject({ status: 0 });
+  expectUnnoticed(next.report);
+  expect([opens(first), opens(second), opens(mongoUrl())]).toEqual([false, true, true]);
+  expect(ids()["mongo1"]).toBe(mongo);
+});
+
+test.each([2, 5])("version %i after 3 is refused before anything changes", async (version) => {
+  const { status, output, steps } = await updateWith({ ...changed, mongoPasswordVersion: version });
+  expect(output).toMatch(/mongoPasswordVersion is \d, but .* it must be 3, or 4 for new ones/s);
+  expect(output).not.toMatch(/\n\s+at .*\.[jt]s:\d+/);
+  expect([status === 0, steps]).toEqual([false, []]);
 });
