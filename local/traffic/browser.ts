@@ -43,6 +43,9 @@ export interface WhoAmI {
   reactivity: string;
 }
 
+/** Milliseconds until a request for which no whole answer has come is an error. */
+const patience = 30_000;
+
 /** By the ids of their SockJS sessions. */
 const sessions = new Map<string, Browser>();
 const ddpSource = readFileSync(
@@ -69,8 +72,13 @@ export class Browser {
     return new Promise((resolve, reject) => {
       const request = https.get(
         new URL(path, this.site.rootUrl),
-        { ...tlsOptions(this.site), agent: false, headers: { ...this.cookies(), ...headers } },
+        {
+          ...{ ...tlsOptions(this.site), agent: false, signal: AbortSignal.timeout(patience) },
+          headers: { ...this.cookies(), ...headers },
+        },
         (response) => {
+          // Such as an answer that breaks off.
+          response.on("error", reject);
           this.keep(response.headers["set-cookie"]);
           let body = "";
           response.setEncoding("utf8");
