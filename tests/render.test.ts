@@ -1,4 +1,12 @@
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parse, stringify } from "yaml";
@@ -99,6 +107,38 @@ test("systemd reads every unit without a complaint", () => {
     .split("\n")
     .filter((line) => copies.some((copy) => line.startsWith(copy)));
   expect({ status, complaints }).toEqual({ status: 0, complaints: [] });
+});
+
+test("each unit is confined: systemd scores its exposure at most 4.0 of 10", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "meteor-scale-exposure-"));
+  // With the units that the first rendering lacks.
+  const acme = { tls: "acme", acmeEmail: "ops@example.com" };
+  await render("acme", folder, {
+    ...{ "aws:region": "eu-central-1", bundle: sampleBundle(), nat: "instance" },
+    ...{ rootUrl: "https://app.example.com", ...acme },
+  });
+  // Those of packages, which have only a drop-in of ours.
+  const packaged: Record<string, string> = {
+    "haproxy.service": "/usr/lib/systemd/system/haproxy.service",
+    "mongod.service": join(projectFolder, "local/toolchain/mongoStandIn/mongod.service"),
+  };
+  const below = "files/etc/systemd/system";
+  const scores: Record<string, string> = {};
+  for (const machine of ["balancer", "host1", "mongo1", "nat"]) {
+    const units = join(folder, machine, below);
+    mkdirSync(units, { recursive: true });
+    for (const name of readdirSync(units).filter((one) => one.endsWith(".service.d"))) {
+      const unit = name.slice(0, -".d".length);
+      copyFileSync(packaged[unit] ?? `the unit of the package that has ${unit}`, join(units, unit));
+    }
+    for (const name of readdirSync(units).filter((one) => one.endsWith(".service"))) {
+      const flags = ["security", "--offline=true", "--threshold=40", "--no-pager"];
+      const { status, output } = outcomeOf("systemd-analyze", [...flags, join(units, name)]);
+      scores[name] = status === 0 ? "confined" : output;
+    }
+  }
+  expect(Object.keys(scores).length).toBeGreaterThan(7);
+  expect(Object.values(scores).filter((score) => score !== "confined")).toEqual([]);
 });
 
 test("nft takes the NAT machine's rules", () => {
