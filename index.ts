@@ -58,6 +58,8 @@ export = async (): Promise<Record<string, unknown>> => {
     prefix: `${pulumi.getProject()}-${stack}`,
     amiId: config.amiId,
     sessionManager: config.sessionManager,
+    securityUpgrades: config.securityUpgrades,
+    rebootLock: `${parameterPath}/reboot`,
   };
 
   const network = new Network("network", {

@@ -6,6 +6,7 @@ import { Netmask } from "netmask";
 import { type BundleFacts, readBundle } from "./bundle";
 import type { CertificatePair, CertificateSource } from "./certificate";
 import { canBePublic, hostNameProblem, isInZone, isWildcard } from "./hostNames";
+import type { SecurityUpgrades } from "../userdata/machine/aptConfig";
 import type { Nat } from "./network";
 
 /** A stack's configuration, valid as a whole. Texts that are secret in Pulumi.yaml are plain here. */
@@ -51,6 +52,7 @@ export interface StackConfig {
   nat: Nat;
   amiId: string | undefined;
   sessionManager: boolean;
+  securityUpgrades: SecurityUpgrades;
   protectData: boolean;
   /** Seconds. */
   minReadySeconds: number;
@@ -94,6 +96,7 @@ export const configKeys = [
   "nat",
   "amiId",
   "sessionManager",
+  "securityUpgrades",
   "protectData",
   "minReadySeconds",
   "drainTimeout",
@@ -199,6 +202,11 @@ export function parseConfig(
     nat: reader.oneOf<Nat>("nat", ["gateway", "instance", "none"]),
     amiId: readAmi(reader),
     sessionManager: reader.boolean("sessionManager"),
+    securityUpgrades: reader.oneOf<SecurityUpgrades>("securityUpgrades", [
+      "install",
+      "reboot",
+      "off",
+    ]),
     protectData: reader.boolean("protectData"),
     minReadySeconds: reader.integer("minReadySeconds", 1, 600),
     drainTimeout: reader.integer("drainTimeout", 15, 120),

@@ -1,6 +1,7 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 import { checkUserData, cloudConfig, type MachineContents } from "../userdata/cloudConfig";
+import type { SecurityUpgrades } from "../userdata/machine/aptConfig";
 import { type CommonMachineArgs, withCommon } from "../userdata/machine/commonMachine";
 
 /** A processor type as EC2 describes it, limited to one core where it has more. */
@@ -21,6 +22,9 @@ export interface MachineDefaults {
   /** A Debian 12 image to stay on; by default the newest when a machine is first created. */
   amiId?: string;
   sessionManager: boolean;
+  securityUpgrades: SecurityUpgrades;
+  /** Name of the SSM parameter that tells which machine may reboot. */
+  rebootLock: string;
 }
 
 /** A permission of the machine's role. */
@@ -191,6 +195,8 @@ function commonArgs(args: MachineArgs): CommonMachineArgs {
     region: args.defaults.region,
     secretsPath: args.secretsPath ?? "",
     sessionManager: args.defaults.sessionManager,
+    securityUpgrades: args.defaults.securityUpgrades,
+    rebootLock: args.defaults.rebootLock,
   };
 }
 
@@ -231,9 +237,18 @@ function newestDebian(
 }
 
 function rolePolicy(args: MachineArgs): pulumi.Output<string> {
-  const { region } = args.defaults;
+  const { region, securityUpgrades, rebootLock } = args.defaults;
   const own = args.secretsPath === undefined ? [] : [secretsPermission(region, args.secretsPath)];
-  return pulumi.output([...own, ...(args.permissions ?? [])]).apply((permissions) =>
+  const reboots =
+    securityUpgrades === "reboot"
+      ? [
+          {
+            actions: ["ssm:GetParameter", "ssm:PutParameter", "ssm:DeleteParameter"],
+            resources: [`arn:aws:ssm:${region}:*:parameter${rebootLock}`],
+          },
+        ]
+      : [];
+  return pulumi.output([...own, ...reboots, ...(args.permissions ?? [])]).apply((permissions) =>
     JSON.stringify({
       Version: "2012-10-17",
       Statement: [

@@ -74,6 +74,7 @@ export const changes: Record<ConfigKey, Change> = {
   nat: { replaces: [], what: "makes the new way out beside the old one, then turns the route" },
   amiId: { replaces: all, what: "replaces every machine" },
   sessionManager: { replaces: all, what: "replaces every machine" },
+  securityUpgrades: { replaces: all, what: "replaces every machine" },
   protectData: { replaces: [], what: "nothing but whether the volumes may be deleted" },
   minReadySeconds: { replaces: ["meteor"], what: release },
   drainTimeout: { replaces: ["meteor"], what: release },

@@ -47,6 +47,7 @@ export const otherConfig: Record<ConfigKey, Record<string, unknown>> = {
   nat: { nat: "instance" },
   amiId: { amiId: "ami-0123456789abcdef0" },
   sessionManager: { sessionManager: false },
+  securityUpgrades: { securityUpgrades: "reboot" },
   protectData: { protectData: false },
   minReadySeconds: { minReadySeconds: 5 },
   drainTimeout: { drainTimeout: 20 },

@@ -112,7 +112,7 @@ test("systemd reads every unit without a complaint", () => {
 test("each unit is confined: systemd scores its exposure at most 4.0 of 10", async () => {
   const folder = mkdtempSync(join(tmpdir(), "meteor-scale-exposure-"));
   // With the units that the first rendering lacks.
-  const acme = { tls: "acme", acmeEmail: "ops@example.com" };
+  const acme = { tls: "acme", acmeEmail: "ops@example.com", securityUpgrades: "reboot" };
   await render("acme", folder, {
     ...{ "aws:region": "eu-central-1", bundle: sampleBundle(), nat: "instance" },
     ...{ rootUrl: "https://app.example.com", ...acme },

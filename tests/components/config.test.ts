@@ -162,6 +162,7 @@ test.each<[string, Record<string, unknown>, RegExp]>([
   ["nat", { nat: "magic" }, /nat is magic; it must be gateway or instance or none/],
   ["nat", { nat: "none" }, /nat is none; .*set amiId/],
   ["amiId", { amiId: "debian" }, /amiId is debian; it must be an image's id/],
+  ["securityUpgrades", { securityUpgrades: "on" }, /is on; it must be install or reboot or off/],
   ["sessionManager", { sessionManager: "yes" }, /must be true or false/],
   ["readyTimeout", { readyTimeout: 10 }, /from 60 to 3600/],
   ["minReadySeconds", { minReadySeconds: 0 }, /from 1 to 600/],

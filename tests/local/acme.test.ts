@@ -22,7 +22,14 @@ const contents = withCommon(
     acme: true,
     tlsPath: path,
   }),
-  { role: "balancer", region: "eu-central-1", secretsPath: "", sessionManager: false },
+  {
+    role: "balancer",
+    region: "eu-central-1",
+    secretsPath: "",
+    sessionManager: false,
+    securityUpgrades: "install",
+    rebootLock: "",
+  },
 );
 const sandbox = new Sandbox();
 const file = (name: string): string => join(sandbox.folder, name);

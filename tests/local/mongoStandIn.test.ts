@@ -54,6 +54,8 @@ function machine(accessControl: "firewall" | "rbac"): MachineContents {
     region: "eu-central-1",
     secretsPath: "/meteor-scale/test/mongo",
     sessionManager: false,
+    securityUpgrades: "install",
+    rebootLock: "",
   });
 }
 

@@ -40,6 +40,8 @@ beforeEach(async () => {
       region: "eu-central-1",
       secretsPath: "",
       sessionManager: false,
+      securityUpgrades: "install",
+      rebootLock: "",
     }),
   );
 });
@@ -72,6 +74,8 @@ describe("the files", () => {
       region: "eu-central-1",
       secretsPath: "/meteor-scale/production/mongo",
       sessionManager: true,
+      securityUpgrades: "install",
+      rebootLock: "",
     });
     expect(Buffer.byteLength(cloudConfig("mongo1", contents))).toBeLessThan(14_500);
   });

@@ -34,6 +34,7 @@ export function balancerMachine(args: BalancerMachineArgs): MachineContents {
       ...(args.studInstall === "source" ? [script("balancer", "build-hitch")] : []),
       script("balancer", "update-certificate"),
       script("balancer", "start-balancer"),
+      script("balancer", "serves"),
       ...(args.acme
         ? [
             script("balancer", "obtain-certificate"),

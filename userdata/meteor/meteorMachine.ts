@@ -55,6 +55,7 @@ export function meteorMachine(args: MeteorMachineArgs): MachineContents {
       script("meteor", "start-meteor"),
       script("meteor", "run-meteor"),
       script("meteor", "drain"),
+      script("meteor", "serves"),
       unit("meteor", "meteor.service"),
     ],
     steps: ["fetch-bundle", "install-node", "build-bundle", "check-mongo", "start-meteor"],

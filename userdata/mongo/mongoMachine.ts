@@ -59,6 +59,7 @@ export function mongoMachine(args: MongoMachineArgs): MachineContents {
       script("mongo", "install-mongodb"),
       script("mongo", "mount-data"),
       script("mongo", "set-up-replica-set"),
+      script("mongo", "serves"),
       ...(args.accessControl === "rbac"
         ? [
             script("mongo", "update-users"),

@@ -18,6 +18,7 @@ export function natMachine(args: NftablesConfigArgs): MachineContents {
       { path: "/etc/modules-load.d/nat.conf", content: "nf_conntrack\n" },
       script("nat", "install-nat"),
       script("nat", "start-nat"),
+      script("nat", "serves"),
     ],
     steps: ["install-nat", "start-nat"],
   };
