@@ -6,7 +6,8 @@ export AWS_DEFAULT_REGION="$REGION"
 here="$(dirname "$0")"
 state=/var/lib/meteor-scale
 own="$MACHINE $(cat /var/lib/cloud/data/instance-id)"
-[ "$(cat "$state/turn" 2>/dev/null)" != "$(cat /proc/sys/kernel/random/boot_id)" ] || exit 0
+# Taken in this boot: there was no reboot yet.
+[ ! -e /run/meteor-scale/turn ] || exit 0
 # For half a minute, so that the balancer and other members have found it too.
 for ((answers = 0; answers < 6; answers++)); do
   sleep 5

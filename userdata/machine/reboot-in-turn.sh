@@ -6,16 +6,17 @@ export AWS_DEFAULT_REGION="$REGION"
 here="$(dirname "$0")"
 state=/var/lib/meteor-scale
 own="$MACHINE $(cat /var/lib/cloud/data/instance-id)"
-boot="$(cat /proc/sys/kernel/random/boot_id)"
+# Gone with each boot.
+boot=/run/meteor-scale
 get() { aws ssm get-parameter --name "$REBOOT_LOCK" --output text --query "$1"; }
 
 # Programs that run keep a library that was replaced.
 needed() { [ -e /run/reboot-required ] || grep -qsE ' /(usr/)?lib/.*\.so[.0-9]* \(deleted\)$' /proc/[0-9]*/maps; }
 
-mkdir -p "$state"
+mkdir -p "$state" "$boot"
 # What was killed in the middle goes on; of another boot, it is end-turn's business.
 if [ -e "$state/turn" ]; then
-  [ "$(cat "$state/turn")" = "$boot" ] || exit 0
+  [ -e "$boot/turn" ] || exit 0
 else
   # A reboot that did not help is not tried again all night.
   if [ -n "$(find "$state" -name rebooted -mmin -1200)" ] || ! needed; then exit 0; fi
@@ -23,7 +24,7 @@ else
     echo "an update needs a reboot, but this machine does not serve as it is"
     exit 0
   fi
-  echo "$boot" >"$state/turn"
+  touch "$boot/turn" "$state/turn"
 fi
 
 # Refused where it is there: one machine alone can make it.
