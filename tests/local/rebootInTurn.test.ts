@@ -72,7 +72,7 @@ class Machine {
   private readonly holder: { process?: ChildProcess } = {};
   private enter: string[] = [];
 
-  constructor(private readonly name: string) {}
+  constructor(readonly name: string) {}
 
   async start(): Promise<void> {
     mkdirSync(join(this.folder, "scripts"));
@@ -172,8 +172,8 @@ test("of two that want to reboot at once one does, and the other when that one s
   const outcomes = await Promise.all(machines.map((machine) => machine.script("reboot-in-turn")));
   expect(outcomes.map(({ status }) => status)).toEqual([0, 0]);
   expect(machines.map(({ reboots }) => reboots).sort()).toEqual([0, 1]);
-  const [first, second] = both()[0].reboots === 1 ? both() : (both().reverse());
-  const name = first === machines[0] ? "host1" : "host2";
+  const [first, second] = [...machines].sort((a, b) => b.reboots - a.reboots);
+  const name = first?.name ?? "";
   expect(outcomes.map(({ output }) => output).join("")).toContain(
     `it is the turn of ${name} i-of-${name}, since `,
   );

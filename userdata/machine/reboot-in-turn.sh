@@ -20,7 +20,7 @@ if [ -e "$state/turn" ]; then
 else
   # A reboot that did not help is not tried again all night.
   if [ -n "$(find "$state" -name rebooted -mmin -1200)" ] || ! needed; then exit 0; fi
-  if ! "$here/serves"; then
+  if ! "$here/serves" >/dev/null; then
     echo "an update needs a reboot, but this machine does not serve as it is"
     exit 0
   fi
