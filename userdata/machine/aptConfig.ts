@@ -11,7 +11,6 @@ APT::Periodic::Unattended-Upgrade "1";
 #clear Unattended-Upgrade::Origins-Pattern;
 Unattended-Upgrade::Origins-Pattern { "origin=Debian,codename=\${distro_codename}-security,label=Debian-Security"; };
 Unattended-Upgrade::Automatic-Reboot "false";
-Unattended-Upgrade::Mail "";
-Dpkg::Options { "--force-confold"; };
+DPkg::Options { "--force-confold"; };
 `;
 }
