@@ -245,6 +245,23 @@ test("a machine may read its own secrets, its bundle, and set its own tag, nothi
   expect(policies).toMatchSnapshot();
 });
 
+test("every machine of a stack that reboots in turn may take that stack's one turn, others may not", async () => {
+  const permitted = async (securityUpgrades: string): Promise<unknown[]> => {
+    const result = await run({ nat: "instance", hostCount: 1, securityUpgrades });
+    return ofType(result, "aws:iam/rolePolicy:RolePolicy")
+      .filter(({ inputs }) => String(inputs["policy"]).includes("ec2:ResourceTag/Name"))
+      .map(({ inputs }) => {
+        const { Statement } = JSON.parse(String(inputs["policy"])) as {
+          Statement: { Action: string[]; Resource: string[] }[];
+        };
+        return Statement.find(({ Action }) => Action.includes("ssm:DeleteParameter"))?.Resource;
+      });
+  };
+  const lock = ["arn:aws:ssm:eu-central-1:*:parameter/meteor-scale/test/reboot"];
+  expect(await permitted("reboot")).toEqual([lock, lock, lock, lock]);
+  expect(await permitted("install")).toEqual([undefined, undefined, undefined, undefined]);
+});
+
 describe("a replica set of three members", () => {
   const three = {
     mongoMembers: 3,
