@@ -31,6 +31,14 @@ afterAll(() => {
   rmSync(folder, { recursive: true });
 });
 
+test("no machine has a compiler, which the balancer's TLS terminator was built with", () => {
+  const compilers =
+    "ls /usr/bin /usr/local/bin | grep -xE '(.*-)?(gcc|g[+][+]|cc|ld|as|make)(-[0-9.]+)?' || true";
+  for (const name of ["balancer", "host1", "mongo1"]) {
+    expect(inMachine(name, compilers)).toBe("");
+  }
+});
+
 /** Fingerprint of the certificate that a new connection is served. */
 function served(): Promise<string> {
   return new Promise((resolve, reject) => {
