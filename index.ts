@@ -15,10 +15,13 @@ import {
   MongoReplicaSet,
   passwordGate,
 } from "./components/mongoReplicaSet";
+import { Monitoring } from "./components/monitoring";
 import { NatInstance } from "./components/natInstance";
 import { Network } from "./components/network";
+import { PrivateBucket } from "./components/privateBucket";
 import { lookUpHostedZone, PublicNames } from "./components/publicNames";
 import { Secrets } from "./components/secrets";
+import type { CommonMachineArgs } from "./userdata/machine/commonMachine";
 
 // Node 20.20 and 22.23 otherwise spin for ever while they print an error's source-mapped stack.
 (Error as { prepareStackTrace?: unknown }).prepareStackTrace = undefined;
@@ -58,10 +61,20 @@ export = async (): Promise<Record<string, unknown>> => {
     prefix: `${pulumi.getProject()}-${stack}`,
     amiId: config.amiId,
     sessionManager: config.sessionManager,
+    programs: new PrivateBucket("programs"),
+    logPath: parameterPath,
     securityUpgrades: config.securityUpgrades,
     rebootLock: `${parameterPath}/reboot`,
   };
 
+  const monitoring = new Monitoring("monitoring", {
+    prefix: defaults.prefix,
+    path: parameterPath,
+    region: config.region,
+    roles: rolesOf(config),
+    logRetention: config.logRetention,
+    alarmEmail: config.alarmEmail,
+  });
   const network = new Network("network", {
     vpcCidr: config.vpcCidr,
     availabilityZone: config.availabilityZone,
@@ -77,19 +90,22 @@ export = async (): Promise<Record<string, unknown>> => {
     mongo: config.mongo.kind === "machines",
     natClients: config.nat === "instance" ? network.privateSubnetRanges : undefined,
   });
-  if (firewall.natGroupId !== undefined) {
-    const nat = new NatInstance("nat", {
-      defaults,
-      parameterPath,
-      vpcCidr: config.vpcCidr,
-      subnetId: network.publicSubnetId,
-      securityGroupId: firewall.natGroupId,
-      readyTimeoutSeconds: config.readyTimeout,
-      dependsOn: [...network.ready, ...firewall.rules],
-    });
+  const nat =
+    firewall.natGroupId === undefined
+      ? undefined
+      : new NatInstance("nat", {
+          defaults,
+          parameterPath,
+          vpcCidr: config.vpcCidr,
+          subnetId: network.publicSubnetId,
+          securityGroupId: firewall.natGroupId,
+          readyTimeoutSeconds: config.readyTimeout,
+          dependsOn: [...network.ready, ...firewall.rules, ...monitoring.logGroups],
+        });
+  if (nat !== undefined) {
     network.routeOut({ networkInterfaceId: nat.networkInterfaceId }, nat.gate);
   }
-  const reachable = [...network.ready, ...firewall.rules];
+  const reachable = [...network.ready, ...firewall.rules, ...monitoring.logGroups];
 
   const mongo =
     config.mongo.kind === "machines" &&
@@ -177,6 +193,17 @@ export = async (): Promise<Record<string, unknown>> => {
     readyTimeoutSeconds: config.readyTimeout,
     dependsOn: [...reachable, ...certificate.parameters],
   });
+  const members = mongo?.machines ?? [];
+  monitoring.watch({
+    machines: [
+      ...[balancer.machine, ...pool.machines, ...members],
+      ...(nat === undefined ? [] : [nat.machine]),
+    ],
+    balancer: balancer.machine,
+    hosts: pool.hosts,
+    members: members.map(({ machine }) => machine),
+    dependsOn: [pool, balancer],
+  });
   const publicNames = new PublicNames("names", {
     names: config.names,
     zone: hostedZone,
@@ -189,9 +216,18 @@ export = async (): Promise<Record<string, unknown>> => {
     dnsRecords: publicNames.toMake,
     hosts: pool.hosts,
     mongoMembers: mongo?.members ?? [],
+    alarmTopic: monitoring.topicArn,
     session: config.sessionManager ? sessionCommand(defaults) : "sessionManager is off",
   };
 };
+
+function rolesOf({ mongo, nat }: StackConfig): CommonMachineArgs["role"][] {
+  return [
+    ...(["balancer", "meteor"] as const),
+    ...(mongo.kind === "machines" ? (["mongo"] as const) : []),
+    ...(nat === "instance" ? (["nat"] as const) : []),
+  ];
+}
 
 /** Zones of the replica set beside Meteor's own. */
 function furtherZones({ mongo, availabilityZone }: StackConfig): string[] {

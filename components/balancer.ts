@@ -29,6 +29,7 @@ export interface BalancerArgs {
  */
 export class Balancer extends pulumi.ComponentResource {
   readonly ipAddress: pulumi.Output<string>;
+  readonly machine: Machine;
 
   constructor(name: string, args: BalancerArgs, options?: pulumi.ComponentResourceOptions) {
     super("meteor-scale:balancer:Balancer", name, {}, options);
@@ -46,7 +47,7 @@ export class Balancer extends pulumi.ComponentResource {
       tlsPath: certificate.path,
       acme: certificate.acme,
     });
-    const machine = new Machine(
+    this.machine = new Machine(
       name,
       {
         defaults: args.defaults,
@@ -78,7 +79,7 @@ export class Balancer extends pulumi.ComponentResource {
     new aws.ec2.EipAssociation(
       `${name}-address-of-machine`,
       {
-        instanceId: machine.instance.id,
+        instanceId: this.machine.instance.id,
         allocationId: address.id,
         // The address moves in one step, from the old machine to the new one.
         allowReassociation: true,

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync, statSync } from "node:fs";
-import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
+import { PrivateBucket } from "./privateBucket";
 import { list } from "tar";
 
 /** What a bundle says of itself. */
@@ -108,36 +108,16 @@ export class UploadedBundle extends pulumi.ComponentResource implements BundleLo
     options?: pulumi.ComponentResourceOptions,
   ) {
     super("meteor-scale:bundle:UploadedBundle", name, {}, options);
-    const bucket = new aws.s3.Bucket(`${name}-bucket`, { forceDestroy: true }, { parent: this });
-    const block = new aws.s3.BucketPublicAccessBlock(
-      `${name}-private`,
-      {
-        bucket: bucket.id,
-        blockPublicAcls: true,
-        blockPublicPolicy: true,
-        ignorePublicAcls: true,
-        restrictPublicBuckets: true,
-      },
-      { parent: this },
-    );
-    const object = new aws.s3.BucketObjectv2(
+    const bucket = new PrivateBucket(name, { parent: this });
+    const { address, arn } = bucket.upload(
       `${name}-archive`,
-      {
-        bucket: bucket.id,
-        key: `bundles/${args.sha256}.tar.gz`,
-        source: new pulumi.asset.FileAsset(args.path),
-        serverSideEncryption: "AES256",
-      },
-      {
-        parent: this,
-        dependsOn: block,
-        // A bundle that is set back has the key of its first time, whose deletion would take it away again.
-        retainOnDelete: true,
-      },
+      `bundles/${args.sha256}.tar.gz`,
+      { source: new pulumi.asset.FileAsset(args.path) },
+      this,
     );
-    this.address = pulumi.interpolate`s3://${object.bucket}/${object.key}`;
+    this.address = address;
     this.sha256 = args.sha256;
-    this.objectArn = pulumi.interpolate`${bucket.arn}/${object.key}`;
+    this.objectArn = arn;
     this.registerOutputs({ address: this.address });
   }
 }

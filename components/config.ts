@@ -51,6 +51,10 @@ export interface StackConfig {
   allowedCidrs: string[];
   nat: Nat;
   amiId: string | undefined;
+  /** Who is told of alarms, if anybody. */
+  alarmEmail: string | undefined;
+  /** Days. */
+  logRetention: number;
   sessionManager: boolean;
   securityUpgrades: SecurityUpgrades;
   protectData: boolean;
@@ -95,6 +99,8 @@ export const configKeys = [
   "allowedCidrs",
   "nat",
   "amiId",
+  "alarmEmail",
+  "logRetention",
   "sessionManager",
   "securityUpgrades",
   "protectData",
@@ -122,6 +128,14 @@ const parameterLimit = 8192;
 
 /** So that a certificate fits a parameter; Let's Encrypt takes 100: https://letsencrypt.org/docs/rate-limits/ */
 const nameLimit = 30;
+
+/** Days: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html */
+const logRetentions = [
+  ...[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922],
+  ...[3288, 3653],
+];
+
+const emailAddress = /^[\w.+-]+@[\w-]+(\.[\w-]+)+$/;
 
 /** What the program sets itself; an `env` with one of these would be torn between two values. */
 const ownVariables = new Set([
@@ -201,6 +215,8 @@ export function parseConfig(
     allowedCidrs: readAllowedCidrs(reader),
     nat: reader.oneOf<Nat>("nat", ["gateway", "instance", "none"]),
     amiId: readAmi(reader),
+    alarmEmail: readAlarmEmail(reader),
+    logRetention: readLogRetention(reader),
     sessionManager: reader.boolean("sessionManager"),
     securityUpgrades: reader.oneOf<SecurityUpgrades>("securityUpgrades", [
       "install",
@@ -568,7 +584,7 @@ function readCertificate(reader: Reader, names: string[]): CertificateSource {
 
 function readAcmeAccount(reader: Reader, needed: boolean): { email: string; directory: string } {
   const email = reader.text("acmeEmail");
-  if ((needed || email !== "") && !/^[\w.+-]+@[\w-]+(\.[\w-]+)+$/.test(email)) {
+  if ((needed || email !== "") && !emailAddress.test(email)) {
     reader.problem(
       "acmeEmail",
       email,
@@ -911,6 +927,26 @@ function readZone(reader: Reader, region: string | undefined): string {
     reader.problem("availabilityZone", given, `it must be a zone of ${region}, such as ${region}a`);
   }
   return zone;
+}
+
+function readAlarmEmail(reader: Reader): string | undefined {
+  const given = reader.text("alarmEmail");
+  if (given !== "" && !emailAddress.test(given)) {
+    reader.problem("alarmEmail", given, "it must be an address, such as ops@example.com");
+  }
+  return given === "" ? undefined : given;
+}
+
+function readLogRetention(reader: Reader): number {
+  const given = reader.text("logRetention");
+  if (!logRetentions.includes(Number(given))) {
+    reader.problem(
+      "logRetention",
+      given,
+      `it must be a number of days that CloudWatch takes: ${logRetentions.join(", ")}`,
+    );
+  }
+  return Number(given);
 }
 
 function readAmi(reader: Reader): string | undefined {

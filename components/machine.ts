@@ -1,8 +1,17 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
-import { checkUserData, cloudConfig, type MachineContents } from "../userdata/cloudConfig";
+import { createHash } from "node:crypto";
+import {
+  checkUserData,
+  cloudConfig,
+  type MachineContents,
+  type Programs,
+  programsScript,
+} from "../userdata/cloudConfig";
 import type { SecurityUpgrades } from "../userdata/machine/aptConfig";
 import { type CommonMachineArgs, withCommon } from "../userdata/machine/commonMachine";
+import type { PrivateBucket } from "./privateBucket";
+import { logGroupOf } from "./monitoring";
 
 /** A processor type as EC2 describes it, limited to one core where it has more. */
 export interface InstanceType {
@@ -22,6 +31,10 @@ export interface MachineDefaults {
   /** A Debian 12 image to stay on; by default the newest when a machine is first created. */
   amiId?: string;
   sessionManager: boolean;
+  /** What machines fetch their programs from. */
+  programs: PrivateBucket;
+  /** Start of the log groups' names, such as `/meteor-scale/dev`. */
+  logPath: string;
   securityUpgrades: SecurityUpgrades;
   /** Name of the SSM parameter that tells which machine may reboot. */
   rebootLock: string;
@@ -81,23 +94,45 @@ const assumedByEc2 = JSON.stringify({
  * Cost: the type's price, 0.80 USD a month for its disk and 0.10 USD for the alarm.
  */
 export class Machine extends pulumi.ComponentResource {
+  /** The name people use, such as `host1`. */
+  readonly machine: string;
   readonly instance: aws.ec2.Instance;
 
   constructor(name: string, args: MachineArgs, options?: pulumi.ComponentResourceOptions) {
     super("meteor-scale:machine:Machine", name, {}, options);
     checkSize(args);
-    const profile = this.createProfile(name, args);
-    this.instance = this.createInstance(name, args, profile);
+    this.machine = args.machine;
+    const programs = this.uploadPrograms(name, args);
+    const profile = this.createProfile(name, args, programs);
+    this.instance = this.createInstance(name, args, profile, programs);
     this.createRecovery(name, args);
     this.registerOutputs({ instanceId: this.instance.id });
   }
 
-  private createProfile(name: string, args: MachineArgs): aws.iam.InstanceProfile {
+  private uploadPrograms(name: string, args: MachineArgs): UploadedPrograms {
+    // They vary with nothing that is not known yet.
+    const content = programsScript(withCommon(args.contentsForSize, commonArgs(args)));
+    const sha256 = createHash("sha256").update(content).digest("hex");
+    const key = `${args.machine}/${sha256}.sh`;
+    const { address, arn } = args.defaults.programs.upload(
+      `${name}-programs`,
+      key,
+      { content },
+      this,
+    );
+    return { address, arn, sha256 };
+  }
+
+  private createProfile(
+    name: string,
+    args: MachineArgs,
+    programs: UploadedPrograms,
+  ): aws.iam.InstanceProfile {
     const parent = { parent: this };
     const role = new aws.iam.Role(`${name}-role`, { assumeRolePolicy: assumedByEc2 }, parent);
     const policy = new aws.iam.RolePolicy(
       `${name}-policy`,
-      { role: role.id, policy: rolePolicy(args) },
+      { role: role.id, policy: rolePolicy(args, programs) },
       parent,
     );
     const waits: pulumi.Resource[] = [policy];
@@ -121,6 +156,7 @@ export class Machine extends pulumi.ComponentResource {
     name: string,
     args: MachineArgs,
     profile: aws.iam.InstanceProfile,
+    programs: UploadedPrograms,
   ): aws.ec2.Instance {
     const { defaults } = args;
     const common = commonArgs(args);
@@ -134,9 +170,12 @@ export class Machine extends pulumi.ComponentResource {
         vpcSecurityGroupIds: args.securityGroupIds,
         iamInstanceProfile: profile.name,
         sourceDestCheck: args.sourceDestCheck,
-        userData: pulumi
-          .output(args.contents)
-          .apply((contents) => cloudConfig(args.machine, withCommon(contents, common))),
+        userData: pulumi.all([args.contents, programs.address]).apply(([contents, address]) =>
+          cloudConfig(args.machine, withCommon(contents, common), {
+            address,
+            sha256: programs.sha256,
+          }),
+        ),
         userDataReplaceOnChange: true,
         metadataOptions: {
           httpEndpoint: "enabled",
@@ -189,11 +228,22 @@ export class Machine extends pulumi.ComponentResource {
   }
 }
 
+interface UploadedPrograms {
+  address: pulumi.Output<string>;
+  arn: pulumi.Output<string>;
+  sha256: string;
+}
+
+/** As long as a machine's own can become. */
+const programsForSize: Programs = { address: "s3://".padEnd(200, "x"), sha256: "0".repeat(64) };
+
 function commonArgs(args: MachineArgs): CommonMachineArgs {
   return {
     role: args.role,
     region: args.defaults.region,
     secretsPath: args.secretsPath ?? "",
+    metricNamespace: args.defaults.prefix,
+    logGroup: logGroupOf(args.defaults.logPath, args.role),
     sessionManager: args.defaults.sessionManager,
     securityUpgrades: args.defaults.securityUpgrades,
     rebootLock: args.defaults.rebootLock,
@@ -205,7 +255,11 @@ function checkSize(args: MachineArgs): void {
   try {
     checkUserData(
       args.machine,
-      cloudConfig(args.machine, withCommon(args.contentsForSize, commonArgs(args))),
+      cloudConfig(
+        args.machine,
+        withCommon(args.contentsForSize, commonArgs(args)),
+        programsForSize,
+      ),
     );
   } catch (error) {
     throw new pulumi.RunError(
@@ -236,9 +290,11 @@ function newestDebian(
   ).id;
 }
 
-function rolePolicy(args: MachineArgs): pulumi.Output<string> {
-  const { region, securityUpgrades, rebootLock } = args.defaults;
+function rolePolicy(args: MachineArgs, programs: UploadedPrograms): pulumi.Output<string> {
+  const { region, prefix, logPath, securityUpgrades, rebootLock } = args.defaults;
+  const logGroup = `arn:aws:logs:${region}:*:log-group:${logGroupOf(logPath, args.role)}`;
   const own = args.secretsPath === undefined ? [] : [secretsPermission(region, args.secretsPath)];
+  const fetch = { actions: ["s3:GetObject"], resources: [programs.arn] };
   const reboots =
     securityUpgrades === "reboot"
       ? [
@@ -248,7 +304,8 @@ function rolePolicy(args: MachineArgs): pulumi.Output<string> {
           },
         ]
       : [];
-  return pulumi.output([...own, ...reboots, ...(args.permissions ?? [])]).apply((permissions) =>
+  const all = [...own, fetch, ...reboots, ...(args.permissions ?? [])];
+  return pulumi.output(all).apply((permissions) =>
     JSON.stringify({
       Version: "2012-10-17",
       Statement: [
@@ -257,6 +314,18 @@ function rolePolicy(args: MachineArgs): pulumi.Output<string> {
           Action: actions,
           Resource: resources,
         })),
+        {
+          Effect: "Allow",
+          Action: ["cloudwatch:PutMetricData"],
+          Resource: "*",
+          Condition: { StringEquals: { "cloudwatch:namespace": prefix } },
+        },
+        { Effect: "Allow", Action: ["logs:DescribeLogGroups"], Resource: "*" },
+        {
+          Effect: "Allow",
+          Action: ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
+          Resource: [logGroup, `${logGroup}:*`],
+        },
         {
           Effect: "Allow",
           Action: ["ec2:CreateTags"],

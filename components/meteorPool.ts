@@ -55,6 +55,7 @@ export class MeteorPool extends pulumi.ComponentResource {
   readonly hosts: string[];
   /** Every name that the balancer lists, each with a record. */
   readonly slots: string[];
+  readonly machines: Machine[];
 
   constructor(name: string, args: MeteorPoolArgs, options?: pulumi.ComponentResourceOptions) {
     super("meteor-scale:meteor:MeteorPool", name, {}, options);
@@ -66,14 +67,14 @@ export class MeteorPool extends pulumi.ComponentResource {
       { parent: this },
     );
     const secretsDigest = args.secrets.digest(digestKey.result);
-    const machines = this.hosts.map((host) =>
+    this.machines = this.hosts.map((host) =>
       this.createHost(`${name}-${host}`, host, secretsDigest, args),
     );
     const gate = new ReadinessGate(
       `${name}-gate`,
       {
         parameterName: `${args.parameterPath}/gates/hosts`,
-        instanceIds: machines.map(({ instance }) => instance.id),
+        instanceIds: this.machines.map(({ instance }) => instance.id),
         timeoutSeconds: args.readyTimeoutSeconds,
       },
       { parent: this },
@@ -86,7 +87,7 @@ export class MeteorPool extends pulumi.ComponentResource {
           name: `${slot}.${zoneName}`,
           type: "A",
           ttl: 5,
-          records: [machines[index]?.instance.privateIp ?? parked],
+          records: [this.machines[index]?.instance.privateIp ?? parked],
         },
         { parent: this, dependsOn: gate.parameter },
       );

@@ -65,6 +65,8 @@ export class MongoReplicaSet extends pulumi.ComponentResource {
   readonly gates: pulumi.Resource[];
   /** Ids of the data volumes, the first member's first. */
   readonly volumeIds: pulumi.Output<string>[] = [];
+  /** The members' machines, the first member's first. */
+  readonly machines: Machine[] = [];
 
   constructor(name: string, args: MongoReplicaSetArgs, options?: pulumi.ComponentResourceOptions) {
     super("meteor-scale:mongo:MongoReplicaSet", name, {}, options);
@@ -94,6 +96,7 @@ export class MongoReplicaSet extends pulumi.ComponentResource {
     const versions = passwordVersion === 1 ? [1] : [passwordVersion - 1, passwordVersion];
     return {
       admin: password("admin"),
+      monitor: password("monitor"),
       users: versions.map((version) => ({
         version,
         app: password(`app-${version}`),
@@ -105,13 +108,20 @@ export class MongoReplicaSet extends pulumi.ComponentResource {
 
   private createSecrets(name: string, args: MongoReplicaSetArgs, passwords: Passwords): Secrets {
     const users = pulumi
-      .all(passwords.users)
-      .apply((versions) => JSON.stringify(versions.flatMap(leastUsers)));
+      .all([passwords.monitor, pulumi.all(passwords.users)])
+      .apply(([monitor, versions]) =>
+        JSON.stringify([...versions.flatMap(leastUsers), monitorUser(monitor)]),
+      );
     return new Secrets(
       `${name}-secrets`,
       {
         path: `${args.parameterPath}/mongo`,
-        values: { ADMIN_PASSWORD: passwords.admin, USERS: users, KEY_FILE: passwords.keyFile },
+        values: {
+          ADMIN_PASSWORD: passwords.admin,
+          USERS: users,
+          KEY_FILE: passwords.keyFile,
+          MONITOR_PASSWORD: passwords.monitor,
+        },
       },
       { parent: this },
     );
@@ -184,6 +194,7 @@ export class MongoReplicaSet extends pulumi.ComponentResource {
       },
       { parent: this },
     );
+    this.machines.unshift(machine);
     const attachment = new aws.ec2.VolumeAttachment(
       `${child}-attachment`,
       {
@@ -247,6 +258,15 @@ function leastUsers({ version, app, oplogger }: pulumi.Unwrap<UserPasswords>): o
     { user: `app-${version}`, pwd: app, roles: [{ role: "readWrite", db: "app" }] },
     { user: `oplogger-${version}`, pwd: oplogger, roles: [{ role: "read", db: "local" }] },
   ];
+}
+
+/** Telegraf's. */
+function monitorUser(pwd: string): object {
+  const roles = [
+    { role: "clusterMonitor", db: "admin" },
+    { role: "read", db: "local" },
+  ];
+  return { user: "monitor", pwd, roles };
 }
 
 /** Name of the parameter that tells the passwords' version, beside those of the gates. */
@@ -316,6 +336,8 @@ export function membersOf(gates: Record<string, string>): string[] {
 
 interface Passwords {
   admin: pulumi.Output<string>;
+  /** Of the one that only looks; the same in all versions. */
+  monitor: pulumi.Output<string>;
   /** Those that are valid, the newest last. */
   users: UserPasswords[];
   keyFile: pulumi.Output<string>;

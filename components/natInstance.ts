@@ -38,11 +38,12 @@ export class NatInstance extends pulumi.ComponentResource {
   readonly networkInterfaceId: pulumi.Output<string>;
   /** What that route waits for. */
   readonly gate: pulumi.Resource;
+  readonly machine: Machine;
 
   constructor(name: string, args: NatInstanceArgs, options?: pulumi.ComponentResourceOptions) {
     super("meteor-scale:nat:NatInstance", name, {}, options);
     const contents = natMachine({ vpcCidr: args.vpcCidr });
-    const { instance } = new Machine(
+    this.machine = new Machine(
       name,
       {
         defaults: args.defaults,
@@ -58,6 +59,7 @@ export class NatInstance extends pulumi.ComponentResource {
       },
       { parent: this },
     );
+    const { instance } = this.machine;
     const gate = new ReadinessGate(
       `${name}-gate`,
       {

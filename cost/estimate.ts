@@ -133,12 +133,29 @@ export function estimate(config: StackConfig, prices: RegionPrices): Estimate {
       prices.snapshotGigabyteMonth,
     ),
     row(
-      "recovery alarms",
+      "alarms",
       "aws:cloudwatch/metricAlarm:MetricAlarm",
-      machineCount,
+      // Of each machine its hardware and its disk, of a member its oplog, and four of the application.
+      machineCount * 2 + members + 4,
       1,
       "month",
       prices.alarmMonth,
+    ),
+    row(
+      "metrics",
+      "aws:cloudwatch/dashboard:Dashboard",
+      metricsOf(config.hostCount, members, machineCount),
+      1,
+      "month",
+      prices.metricMonth,
+    ),
+    row(
+      "requests that send metrics",
+      "aws:ec2/instance:Instance",
+      machineCount,
+      hoursPerMonth,
+      "h",
+      prices.metricRequestsHour,
     ),
     row("private DNS zone", "aws:route53/zone:Zone", 1, 1, "month", prices.hostedZoneMonth),
     row(
@@ -157,6 +174,12 @@ export function estimate(config: StackConfig, prices: RegionPrices): Estimate {
     sum: round(rows.reduce((sum, { monthly }) => sum + monthly, 0)),
     usage: usage(config, prices),
   };
+}
+
+/** How many a stack's machines send: those of Telegraf's configuration files in userdata/. */
+function metricsOf(hosts: number, members: number, machines: number): number {
+  const [ofMachine, ofHost, ofMember, ofBalancer] = [3, 8, 4, 2];
+  return machines * ofMachine + hosts * ofHost + members * ofMember + ofBalancer;
 }
 
 /** GB of a full volume's first snapshot, and of what the others add to it. */
@@ -202,6 +225,7 @@ function usage(config: StackConfig, prices: RegionPrices): UsageRow[] {
           },
         ]
       : []),
+    { part: "logs", unit: "GB", price: prices.logGigabyte },
     { part: "bundles, of all releases", unit: "GB", price: prices.s3GigabyteMonth },
     {
       // What can be read of it disagrees.

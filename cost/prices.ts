@@ -17,6 +17,10 @@ const regionPrices = z.strictObject({
   internetGigabyte: price,
   s3GigabyteMonth: price,
   alarmMonth: price,
+  metricMonth: price,
+  /** Of a machine that sends its metrics once a minute. */
+  metricRequestsHour: price,
+  logGigabyte: price,
   hostedZoneMonth: price,
   dnsMillionQueries: price,
   advancedParameterMonth: price,

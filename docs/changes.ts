@@ -73,6 +73,8 @@ export const changes: Record<ConfigKey, Change> = {
   allowedCidrs: { replaces: [], what: "changes rules of the firewall" },
   nat: { replaces: [], what: "makes the new way out beside the old one, then turns the route" },
   amiId: { replaces: all, what: "replaces every machine" },
+  alarmEmail: { replaces: [], what: "asks the new address; the old one gets no more mails" },
+  logRetention: { replaces: [], what: "older logs than that go" },
   sessionManager: { replaces: all, what: "replaces every machine" },
   securityUpgrades: { replaces: all, what: "replaces every machine" },
   protectData: { replaces: [], what: "nothing but whether the volumes may be deleted" },

@@ -22,6 +22,7 @@ const mostSet: ConfigKey[] = [
   "mailUrl",
   "env",
   "nat",
+  "alarmEmail",
 ];
 
 /** Stacks whose costs are compared. */

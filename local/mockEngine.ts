@@ -210,6 +210,8 @@ function computed({ type, name }: MockResourceArgs): Record<string, unknown> {
       return { version: 1, arn: `arn:aws:ssm:eu-central-1:123456789012:parameter/${name}` };
     case "aws:s3/bucket:Bucket":
       return { arn: `arn:aws:s3:::${name}`, bucket: name };
+    case "aws:sns/topic:Topic":
+      return { arn: `arn:aws:sns:eu-central-1:123456789012:${name}` };
     case "aws:iam/role:Role":
     case "aws:iam/instanceProfile:InstanceProfile":
       return { name };

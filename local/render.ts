@@ -2,14 +2,13 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { gunzipSync } from "node:zlib";
 import { Command } from "commander";
 import { parse } from "yaml";
 import { projectFolder, runProgram, withDefaults } from "./mockEngine";
 
 /** What cloud-init finds in a machine's user data, as far as it is shown. */
 interface UserData {
-  write_files: { path: string; content: string; permissions?: string; encoding?: "gz+b64" }[];
+  write_files: { path: string; content: string; permissions?: string }[];
 }
 
 /**
@@ -37,16 +36,16 @@ export async function render(
     machines.push(machine);
     write(join(out, machine, "user-data"), userData);
     const root = join(out, machine, "files");
-    for (const { path, content, permissions, encoding } of (parse(userData) as UserData)
-      .write_files) {
-      if (encoding === undefined) {
-        write(join(root, path), content, parseInt(permissions ?? "0644", 8));
-      } else {
-        // It writes the programs on the machine, and here.
-        const input = gunzipSync(Buffer.from(content, "base64"));
-        execFileSync("bash", { input, env: { ...process.env, ROOT: root } });
-      }
+    for (const { path, content, permissions } of (parse(userData) as UserData).write_files) {
+      write(join(root, path), content, parseInt(permissions ?? "0644", 8));
     }
+    const programs = resources.find(
+      ({ type: other, inputs: { key } }) =>
+        other === "aws:s3/bucketObjectv2:BucketObjectv2" && userData.includes(`/${String(key)}'`),
+    );
+    // It writes them on the machine, and here.
+    const input = String(programs?.inputs["content"]);
+    execFileSync("bash", { input, env: { ...process.env, ROOT: root } });
   }
   return machines;
 }

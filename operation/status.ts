@@ -1,3 +1,4 @@
+import { certificateWarningDays } from "../components/monitoring";
 import {
   CloudWatchClient,
   type MetricAlarm,
@@ -151,7 +152,7 @@ function namesOf(machines: MachineStatus[]): { hosts: string[]; members: string[
   return { hosts: names("meteor"), members: names("mongo") };
 }
 
-/** Pulumi gives alarms names of its own, so they are found by what they watch. */
+/** By what they watch: those of a machine's hardware have names of Pulumi's own. */
 async function readAlarms(
   client: CloudWatchClient,
   prefix: string,
@@ -181,8 +182,6 @@ async function readAlarms(
 
 /** How long a machine may be there before its metrics are; in milliseconds. */
 const quietStart = 5 * 60_000;
-/** The program's alarm tells of a certificate that ends as soon as this, too. */
-const certificateDays = 14;
 
 const day = 24 * 3600_000;
 
@@ -290,6 +289,8 @@ function certificateProblems(
     if (left <= 0) {
       return [`${label} has expired.`];
     }
-    return left < certificateDays * day ? [`${label} ends in ${Math.floor(left / day)} days.`] : [];
+    return left < certificateWarningDays * day
+      ? [`${label} ends in ${Math.floor(left / day)} days.`]
+      : [];
   });
 }

@@ -249,7 +249,8 @@ const noPublicAddress: Rule = {
 
 const noSecretInUserData: Rule = {
   name: "no-secret-in-user-data",
-  description: "User data, which is readable for every process of a machine, has no secret.",
+  description:
+    "User data and the programs that a machine fetches, which every process there can read, have no secret.",
   enforcementLevel: "mandatory",
   validateStack: ({ resources }, report) => {
     const secrets = secretsOf(resources);
@@ -258,6 +259,12 @@ const noSecretInUserData: Rule = {
         for (const found of secretsIn(userData, secrets)) {
           report(`The user data has ${found}: let the machine read it from SSM.`, resource.urn);
         }
+      }
+    });
+    eachKnown(resources, (resource) => {
+      const object = resource.asType(aws.s3.BucketObjectv2);
+      for (const found of secretsIn(object?.content, secrets)) {
+        report(`The object has ${found}: let the machine read it from SSM.`, resource.urn);
       }
     });
   },

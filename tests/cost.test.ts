@@ -41,13 +41,24 @@ const free = [
   // Up to 10,000 in a zone.
   "aws:route53/record:Record",
   "aws:s3/bucket:Bucket",
+  // Up to 1,000 mails a month.
+  "aws:sns/topic:Topic",
+  "aws:sns/topicSubscription:TopicSubscription",
   "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock",
   "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule",
   "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule",
 ];
 
 /** Types that cost by use. */
-const byUse = ["aws:s3/bucketObjectv2:BucketObjectv2"];
+const byUse = ["aws:cloudwatch/logGroup:LogGroup", "aws:s3/bucketObjectv2:BucketObjectv2"];
+
+/** How many metrics a dashboard shows: as many as the machines send. */
+function ownMetrics(dashboardBody: string): number {
+  const { widgets } = JSON.parse(dashboardBody) as {
+    widgets: { properties: { metrics: unknown[][] } }[];
+  };
+  return widgets.flatMap(({ properties }) => properties.metrics).length;
+}
 
 /** How much of each part the program's resources need: as `CostRow` has it, count times quantity. */
 function needed(resources: RegisteredResource[]): Record<string, number> {
@@ -76,7 +87,12 @@ function needed(resources: RegisteredResource[]): Record<string, number> {
     ),
     "data volumes": gigabytes,
     snapshots: kept === undefined ? 0 : gigabytes * (1 + (kept - 1) * 0.02),
-    "recovery alarms": ofType("aws:cloudwatch/metricAlarm:MetricAlarm").length,
+    alarms: ofType("aws:cloudwatch/metricAlarm:MetricAlarm").length,
+    metrics: ofType("aws:cloudwatch/dashboard:Dashboard").reduce(
+      (sum, { inputs }) => sum + ownMetrics(String(inputs["dashboardBody"])),
+      0,
+    ),
+    "requests that send metrics": 730 * instances.length,
     "private DNS zone": ofType("aws:route53/zone:Zone").length,
     "secrets of over 4 KB": ofType("aws:ssm/parameter:Parameter").filter(
       ({ inputs }) => String(inputs["value"] ?? inputs["insecureValue"]).length > 4096,
@@ -166,9 +182,9 @@ test("each row is count times quantity times price to the cent, and the sum is t
   );
 });
 
-test("a host more costs its machine, its disk and its alarm", () => {
+test("a host more costs its machine, its disk, its alarms and its metrics", () => {
   const difference = costOf({ hostCount: 4 }).sum - costOf({ hostCount: 3 }).sum;
-  expect(difference).toBeCloseTo(730 * 0.05132 + 10 * 0.08 + 0.1, 1);
+  expect(difference).toBeCloseTo(730 * (0.05132 + 0.0006) + 10 * 0.08 + 2 * 0.1 + 11 * 0.3, 1);
 });
 
 test("traffic between zones is told where members are in more than one", () => {

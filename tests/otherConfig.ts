@@ -46,6 +46,8 @@ export const otherConfig: Record<ConfigKey, Record<string, unknown>> = {
   allowedCidrs: { allowedCidrs: ["192.0.2.0/24"] },
   nat: { nat: "instance" },
   amiId: { amiId: "ami-0123456789abcdef0" },
+  alarmEmail: { alarmEmail: "ops@example.com" },
+  logRetention: { logRetention: 90 },
   sessionManager: { sessionManager: false },
   securityUpgrades: { securityUpgrades: "reboot" },
   protectData: { protectData: false },

@@ -168,6 +168,7 @@ test("every rule is mandatory, and says what it is about", () => {
 
 const host = "aws:ec2/instance:Instance meteor-host1-instance";
 const balancer = "aws:ec2/instance:Instance balancer-instance";
+const programs = "aws:s3/bucketObjectv2:BucketObjectv2 meteor-host1-programs";
 const member = "aws:ec2/instance:Instance mongo-member1-instance";
 const volume = "aws:ebs/volume:Volume mongo-member1-data";
 const schedule = "aws:dlm/lifecyclePolicy:LifecyclePolicy backups-schedule";
@@ -298,6 +299,7 @@ const breaches: [string, string, string, Record<string, unknown>][] = [
       userData: cloudConfig("a-token-that-nobody-knows"),
     },
   ],
+  ["no-secret-in-user-data", "a password in a program", programs, { content: password }],
   ["no-secret-in-user-data", "a private key of somebody", balancer, { userData: cloudConfig(key) }],
   [
     "no-secret-in-user-data",

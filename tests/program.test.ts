@@ -228,6 +228,7 @@ test("every secret is a SecureString below the path of the machines that read it
     "/meteor-scale/test/hosts/MONGO_OPLOG_URL",
     "/meteor-scale/test/hosts/MONGO_URL",
     "/meteor-scale/test/mongo/ADMIN_PASSWORD",
+    "/meteor-scale/test/mongo/MONITOR_PASSWORD",
     "/meteor-scale/test/mongo/USERS",
   ]);
   for (const { inputs } of secret) {
@@ -235,14 +236,105 @@ test("every secret is a SecureString below the path of the machines that read it
   }
 });
 
-test("a machine may read its own secrets, its bundle, and set its own tag, nothing else", async () => {
+test("a machine may read its own secrets, programs and bundle, tell how it is, and nothing else", async () => {
   const policies = Object.fromEntries(
     ofType(await run(), "aws:iam/rolePolicy:RolePolicy").map(({ name, inputs }) => [
       name,
-      JSON.parse(String(inputs["policy"]).replace(/[0-9a-f]{64}/, "SHA256")) as unknown,
+      JSON.parse(String(inputs["policy"]).replaceAll(/[0-9a-f]{64}/g, "SHA256")) as unknown,
     ]),
   );
   expect(policies).toMatchSnapshot();
+});
+
+test("each machine fetches its own programs, of which its user data has the hash", async () => {
+  const result = await run();
+  const objects = ofType(result, "aws:s3/bucketObjectv2:BucketObjectv2");
+  for (const [machine, inputs] of instances(result)) {
+    const object = objects.find(({ inputs: { key } }) => String(key).startsWith(`${machine}/`));
+    const sha256 = createHash("sha256").update(String(object?.inputs["content"])).digest("hex");
+    expect(object?.inputs["key"]).toBe(`${machine}/${sha256}.sh`);
+    expect(inputs["userData"]).toContain(
+      `PROGRAMS='s3://programs-bucket-id/${machine}/${sha256}.sh'\n`,
+    );
+    expect(inputs["userData"]).toContain(`PROGRAMS_SHA256='${sha256}'\n`);
+  }
+});
+
+describe("monitoring", () => {
+  const alarms = async (values = {}): Promise<Record<string, unknown>[]> =>
+    ofType(await run(values), "aws:cloudwatch/metricAlarm:MetricAlarm")
+      .map(({ inputs }) => inputs)
+      .filter(({ name }) => name !== undefined);
+
+  test("has these alarms", async () => {
+    const table = (await alarms({ hostCount: 1, nat: "instance" })).map((alarm) =>
+      [
+        ...[alarm["name"], alarm["namespace"], alarm["metricName"]],
+        ...[JSON.stringify(alarm["dimensions"]), alarm["statistic"]],
+        ...[alarm["comparisonOperator"], alarm["threshold"]],
+        ...[`${String(alarm["evaluationPeriods"])} × ${String(alarm["period"])} s`],
+      ].join(" "),
+    );
+    expect(table.sort()).toMatchSnapshot();
+  });
+
+  test("tells the topic when an alarm begins, and when it ends", async () => {
+    const topic = ["arn:aws:sns:eu-central-1:123456789012:monitoring-alarms"];
+    for (const alarm of await alarms()) {
+      expect(alarm).toMatchObject({ alarmActions: topic, okActions: topic });
+    }
+  });
+
+  test("misses as many hosts as there should be", async () => {
+    const down = (await alarms({ hostCount: 5 })).find(
+      ({ name }) => name === "meteor-scale-test-host-down",
+    );
+    expect(down).toMatchObject({ threshold: 5 });
+    const [alarm] = (await run({ hostCount: 5 })).resources.filter(
+      ({ name }) => name === "monitoring-host-down",
+    );
+    // Not before those that are new are up.
+    expect(alarm?.options.dependsOn).toContain("meteor-gate-live");
+  });
+
+  test("asks an address only where there is one", async () => {
+    const subscriptions = async (values = {}): Promise<unknown[]> =>
+      ofType(await run(values), "aws:sns/topicSubscription:TopicSubscription").map(
+        ({ inputs: { protocol, endpoint } }) => [protocol, endpoint],
+      );
+    expect(await subscriptions()).toEqual([]);
+    expect(await subscriptions({ alarmEmail: "ops@example.com" })).toEqual([
+      ["email", "ops@example.com"],
+    ]);
+  });
+
+  test("keeps the logs of each kind of machines, which wait for their group", async () => {
+    const result = await run({ nat: "instance", hostCount: 1, logRetention: 90 });
+    const groups = ofType(result, "aws:cloudwatch/logGroup:LogGroup");
+    expect(
+      groups.map(({ inputs: { name, retentionInDays } }) => [name, retentionInDays]).sort(),
+    ).toEqual(
+      ["balancer", "meteor", "mongo", "nat"].map((role) => [`/meteor-scale/test/${role}`, 90]),
+    );
+    for (const { options } of ofType(result, "aws:ec2/instance:Instance")) {
+      expect(options.dependsOn).toEqual(
+        expect.arrayContaining(groups.map(({ name }) => name)) as string[],
+      );
+    }
+  });
+
+  test("shows all of it on a dashboard", async () => {
+    const [dashboard] = ofType(await run({ hostCount: 2 }), "aws:cloudwatch/dashboard:Dashboard");
+    expect(dashboard?.inputs["dashboardName"]).toBe("meteor-scale-test");
+    const { widgets } = JSON.parse(String(dashboard?.inputs["dashboardBody"])) as {
+      widgets: { x: number; y: number; properties: { title: string; metrics: unknown } }[];
+    };
+    expect(
+      widgets.map(({ x, y, properties }) => ({
+        [`${properties.title} (${x}, ${y})`]: properties.metrics,
+      })),
+    ).toMatchSnapshot();
+  });
 });
 
 test("every machine of a stack that reboots in turn may take that stack's one turn, others may not", async () => {

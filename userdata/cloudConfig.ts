@@ -1,6 +1,5 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { gzipSync, strToU8 } from "fflate";
 import { stringify } from "yaml";
 
 /** A file that cloud-init writes before anything of ours runs. */
@@ -11,10 +10,10 @@ export interface MachineFile {
   /** Octal, quoted as cloud-init wants it. Default: `"0644"`. */
   permissions?: string;
   /**
-   * For a program or a unit, whose text ends its last line: no reviewer of a preview would read it, so all of them
-   * come in one compressed piece, as EC2 takes few bytes. Default: false.
+   * For a program or a unit, whose text ends its last line: the machine fetches it with the others of its kind, as
+   * EC2 takes few bytes of user data. Default: false.
    */
-  packed?: boolean;
+  fetched?: boolean;
 }
 
 /** What one role adds to a machine. */
@@ -38,7 +37,16 @@ export function script(folder: Folder, name: string): MachineFile {
     path: `${scriptFolder}/${name}`,
     content: staticFile(folder, `${name}.sh`),
     permissions: "0755",
-    packed: true,
+    fetched: true,
+  };
+}
+
+/** The part of Telegraf's configuration that a role adds, of userdata/FOLDER/telegraf.conf. */
+export function telegrafPart(folder: Folder): MachineFile {
+  return {
+    path: `/etc/telegraf/telegraf.d/${folder}.conf`,
+    content: staticFile(folder, "telegraf.conf"),
+    fetched: true,
   };
 }
 
@@ -47,13 +55,13 @@ export function unit(folder: Folder, name: string): MachineFile {
   return {
     path: `/etc/systemd/system/${name}`,
     content: staticFile(folder, name),
-    packed: true,
+    fetched: true,
   };
 }
 
 /**
  * The text of a file that lies beside the builders of a role, without its comments: those are for
- * readers of the repository, and EC2 takes few bytes.
+ * readers of the repository, and another one is to replace no machine.
  */
 export function staticFile(folder: Folder, name: string): string {
   return readFileSync(join(__dirname, folder, name), "utf8")
@@ -81,12 +89,24 @@ function quote(key: string, value: string): string {
 /** EC2's limit on user data before base64: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html */
 export const userDataLimit = 16_384;
 
+/** Where a machine fetches its programs. */
+export interface Programs {
+  /** Such as `s3://BUCKET/KEY`. */
+  address: string;
+  /** SHA-256 of {@link programsScript}, in hexadecimal. */
+  sha256: string;
+}
+
 /**
  * The `#cloud-config` text of a machine.
  *
  * @param machine the machine's name, such as `host1`; also its host name
  */
-export function cloudConfig(machine: string, contents: MachineContents): string {
+export function cloudConfig(
+  machine: string,
+  contents: MachineContents,
+  programs: Programs,
+): string {
   const document = {
     hostname: machine,
     preserve_hostname: false,
@@ -96,37 +116,34 @@ export function cloudConfig(machine: string, contents: MachineContents): string 
         content: environmentFile({
           MACHINE: machine,
           ...contents.environment,
+          PROGRAMS: programs.address,
+          PROGRAMS_SHA256: programs.sha256,
           STEPS: contents.steps.join(" "),
         }),
       },
-      ...contents.files.filter(({ packed }) => packed !== true),
-      {
-        path: unpack,
-        permissions: "0755",
-        encoding: "gz+b64",
-        content: compressed(writer(contents.files.filter(({ packed }) => packed === true))),
-      },
+      ...contents.files
+        .filter(({ fetched }) => fetched !== true)
+        .map(({ path, content, permissions }) => ({
+          path,
+          content,
+          ...(permissions !== undefined && { permissions }),
+        })),
     ],
-    runcmd: [[unpack], [`${scriptFolder}/boot`]],
+    runcmd: [[`${scriptFolder}/boot`]],
   };
   // Every line of every file is indented once more, so little: the limit is near.
   return `#cloud-config\n${stringify(document, { lineWidth: 0, indent: 1, indentSeq: false })}`;
 }
 
-const unpack = `${scriptFolder}/unpack`;
-
-/** A script that writes the files, below the folder ROOT where it is set. */
-function writer(files: MachineFile[]): string {
-  const written = files.map(
-    ({ path, content, permissions = "0644" }) =>
-      `install -D -m ${permissions} /dev/stdin "\${ROOT:-}${path}" <<'END OF FILE'\n${content}END OF FILE\n`,
-  );
+/** A script that writes the files that a machine fetches, below the folder ROOT where it is set. */
+export function programsScript({ files }: MachineContents): string {
+  const written = files
+    .filter(({ fetched }) => fetched === true)
+    .map(
+      ({ path, content, permissions = "0644" }) =>
+        `install -D -m ${permissions} /dev/stdin "\${ROOT:-}${path}" <<'END OF FILE'\n${content}END OF FILE\n`,
+    );
   return ["#!/bin/bash\n", "set -euo pipefail\n", ...written].join("");
-}
-
-/** Not by Node's own zlib, whose bytes differ between processors: another text would be another machine. */
-function compressed(text: string): string {
-  return Buffer.from(gzipSync(strToU8(text), { level: 9, mtime: 0 })).toString("base64");
 }
 
 /**

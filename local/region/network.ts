@@ -127,6 +127,8 @@ export async function attachNamespace(
 ): Promise<void> {
   const namespace = namespacePrefix + name;
   if (existsSync(namespacePath(namespace))) {
+    // The namespace outlives the system in it; a kernel that starts has no rules.
+    await runInside(namespace, "nft", ["flush", "ruleset"]);
     return;
   }
   await ip(undefined, [`netns add ${namespace}`]);
@@ -212,10 +214,14 @@ export function startForward(forward: Forward): Promise<RunningProcess> {
     forward.connectIn === undefined
       ? [proxy, ...proxyArguments]
       : inside(forward.connectIn, proxy, proxyArguments).flat();
-  const listen = ["--listen", forward.listen, ...connect];
+  // systemd's services ignore SIGPIPE, and the proxy relies on it: a client that is gone would end all connections.
+  const listen = [
+    ...["--ignore-signal=PIPE", "systemd-socket-activate", "--listen", forward.listen],
+    ...connect,
+  ];
   const [command, args] =
     forward.listenIn === undefined
-      ? (["systemd-socket-activate", listen] as const)
-      : inside(forward.listenIn, "systemd-socket-activate", listen);
+      ? (["env", listen] as const)
+      : inside(forward.listenIn, "env", listen);
   return start(forward.name, command, [...args]);
 }

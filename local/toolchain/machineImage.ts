@@ -6,6 +6,7 @@ import { authorityFile, ensureCertificateAuthority } from "../region/certificate
 import { imageFolder, imageRootFolder, repositoryFolder, toolsFolder } from "../paths";
 import { machineNodeVersion, machineToolsFolder } from "./machineTools";
 import { installMongoStandIn } from "./mongoStandIn/mongoStandIn";
+import { installTelegraf } from "./telegraf/telegraf";
 import { isMade, makeOnce, outputOf, runLogged, type Step, UserError } from "./step";
 
 /** What the official Debian 12 image for AWS has, as far as the machines use it. */
@@ -41,6 +42,8 @@ export async function makeMachineImage(step: Step, inUse: () => boolean): Promis
     [
       ...scripts.map(({ path }) => path),
       ...(await filesBelow(join(__dirname, "mongoStandIn"))),
+      join(__dirname, "telegraf", "telegraf.ts"),
+      join(__dirname, "telegraf", "go.mod"),
       join(__dirname, "image", "bake.sh"),
       join(__dirname, "image", "cloud-init.cfg"),
       join(__dirname, "machineTools", "package-lock.json"),
@@ -62,8 +65,11 @@ export async function makeMachineImage(step: Step, inUse: () => boolean): Promis
       ...["--numeric-owner", "--xattrs", "--xattrs-include=*"],
     ]);
     await addNode();
-    if (!(await mongodbRepositoryIsReachable(step))) {
+    if (!(await isReachable(step, mongodbRepository))) {
       await installMongoStandIn(imageRootFolder, step);
+    }
+    if (!(await isReachable(step, influxdataRepository))) {
+      await installTelegraf(imageRootFolder, step);
     }
     const authority = await readFile(authorityFile);
     await addFile("usr/local/share/ca-certificates/local-region.crt", authority);
@@ -126,14 +132,20 @@ export function imageHasMongoStandIn(): boolean {
   return !existsSync(join(imageRootFolder, "var/lib/dpkg/info/mongodb-org-server.list"));
 }
 
-/** Real MongoDB is used wherever it can be had. */
-async function mongodbRepositoryIsReachable(step: Step): Promise<boolean> {
+/** Whether the image's Telegraf was built from its source, and is not of its own package. */
+export function imageHasBuiltTelegraf(): boolean {
+  return !existsSync(join(imageRootFolder, "var/lib/dpkg/info/telegraf.list"));
+}
+
+const mongodbRepository =
+  "https://repo.mongodb.org/apt/debian/dists/bookworm/mongodb-org/8.0/Release";
+const influxdataRepository = "https://repos.influxdata.com/debian/dists/stable/Release";
+
+/** The real packages are used wherever they can be had. */
+async function isReachable(step: Step, address: string): Promise<boolean> {
   const answer = await outputOf(
     "curl",
-    [
-      ...["--fail", "--silent", "--head", "--connect-timeout", "5", "--max-time", "20"],
-      "https://repo.mongodb.org/apt/debian/dists/bookworm/mongodb-org/8.0/Release",
-    ],
+    [...["--fail", "--silent", "--head", "--connect-timeout", "5", "--max-time", "20"], address],
     { signal: step.signal },
   );
   step.signal.throwIfAborted();
@@ -145,7 +157,7 @@ async function productScripts(): Promise<{ name: string; path: string }[]> {
   const files = await filesBelow(join(repositoryFolder, "userdata"));
   return files.flatMap((path) => {
     const name = /\/([^/]+)\.sh$/.exec(path)?.[1];
-    return name !== undefined && /^(install|build)-/.test(name) ? [{ name, path }] : [];
+    return name !== undefined && /^(install|build|add)-/.test(name) ? [{ name, path }] : [];
   });
 }
 

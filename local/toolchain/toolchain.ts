@@ -1,6 +1,6 @@
 import type { ListrTask } from "listr2";
 import { installDebianPackages } from "./debianPackages";
-import { imageHasMongoStandIn, makeMachineImage } from "./machineImage";
+import { imageHasBuiltTelegraf, imageHasMongoStandIn, makeMachineImage } from "./machineImage";
 import { installMachineTools } from "./machineTools";
 import { installMoto } from "./moto";
 import { cliIsBuilt, installPulumiCli } from "./pulumiCli";
@@ -42,5 +42,6 @@ export async function standIns(): Promise<string> {
     "the project's own for Pulumi's resource providers",
     ...((await cliIsBuilt()) ? ["its own for Pulumi's language host"] : []),
     ...(imageHasMongoStandIn() ? ["FerretDB for MongoDB"] : []),
+    ...(imageHasBuiltTelegraf() ? ["Telegraf built from its source"] : []),
   ].join(", ");
 }

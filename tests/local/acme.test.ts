@@ -25,6 +25,8 @@ const contents = withCommon(
   {
     role: "balancer",
     region: "eu-central-1",
+    metricNamespace: "meteor-scale-test",
+    logGroup: "/meteor-scale/test/balancer",
     secretsPath: "",
     sessionManager: false,
     securityUpgrades: "install",
@@ -264,7 +266,7 @@ test("another balancer serves the same certificate at once, and asks for none", 
       state,
       "/etc/stud/pem",
       "/etc/stud/seen",
-      "/run/meteor-scale-remark",
+      "/run/meteor-scale-remarks",
     ] as const),
   );
   expect(script("update-certificate")).toMatchObject({ status: 0 });

@@ -52,6 +52,8 @@ function machine(accessControl: "firewall" | "rbac"): MachineContents {
   return withCommon(role, {
     role: "mongo",
     region: "eu-central-1",
+    metricNamespace: "meteor-scale-test",
+    logGroup: "/meteor-scale/test/mongo",
     secretsPath: "/meteor-scale/test/mongo",
     sessionManager: false,
     securityUpgrades: "install",
@@ -92,6 +94,11 @@ function aws(commands: string): void {
 
 function setUp(): Outcome {
   return sandbox.step("set-up-replica-set");
+}
+
+/** What Telegraf gets of the member. */
+function report(): Outcome {
+  return sandbox.step("report-mongo", { CREDENTIALS_DIRECTORY: "/run/credentials" });
 }
 
 /** The URLs that the hosts get. */
@@ -152,6 +159,21 @@ describe("with rbac", () => {
     expect(evaluate(url("app", "app-1", "wrong"), "db.things.findOne()")).toMatch(
       /Authentication failed/,
     );
+  });
+
+  test("the member tells how it is, by a user of its own", () => {
+    const monitor = { user: "monitor", pwd: "monitorPassword", roles: [] };
+    writeSecrets({ USERS: JSON.stringify([...(JSON.parse(users(1)) as object[]), monitor]) });
+    expect(setUp()).toEqual({ status: 0, output: "" });
+    sandbox.write("/run/credentials/mongo-password", monitor.pwd);
+    expect(report().output).toMatch(
+      /^mongo connections=[1-9]\d*,state=1,oplog_window=[1-9][\d.]*,replication_lag=0\n$/,
+    );
+    sandbox.write("/run/credentials/mongo-password", "wrong");
+    expect(report()).toMatchObject({
+      status: 1,
+      output: expect.stringMatching(/Authentication failed/) as string,
+    });
   });
 
   test("set up again, it keeps data and users", () => {

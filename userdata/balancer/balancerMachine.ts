@@ -1,4 +1,4 @@
-import { type MachineContents, script, staticFile, unit } from "../cloudConfig";
+import { type MachineContents, script, staticFile, telegrafPart, unit } from "../cloudConfig";
 import { haproxyConfig, type HaproxyConfigArgs } from "./haproxyConfig";
 import { studConfig } from "./studConfig";
 
@@ -28,8 +28,9 @@ export function balancerMachine(args: BalancerMachineArgs): MachineContents {
       {
         path: "/etc/systemd/system/haproxy.service.d/meteor-scale.conf",
         content: staticFile("balancer", "haproxy.conf"),
-        packed: true,
+        fetched: true,
       },
+      telegrafPart("balancer"),
       script("balancer", "install-balancer"),
       ...(args.studInstall === "source" ? [script("balancer", "build-hitch")] : []),
       script("balancer", "update-certificate"),

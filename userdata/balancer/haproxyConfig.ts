@@ -74,6 +74,17 @@ frontend public
   bind *:80
 ${acme ? redirectOrChallenge : redirect}
 
+frontend statistics
+  # for this machine alone, and whoever has a session on it
+  bind 127.0.0.1:8404
+  http-request use-service prometheus-exporter if { path /metrics }
+  stats enable
+  stats uri /
+  stats refresh 5s
+  # the addresses of the hosts
+  stats show-legends
+  no log
+
 frontend stud
   # plaintext of port 443; only this machine may say who the client is
   bind 127.0.0.1:8080 accept-proxy

@@ -5,8 +5,10 @@ set -euo pipefail
 export AWS_DEFAULT_REGION="$REGION"
 here="$(dirname "$0")"
 state=/var/lib/meteor-scale/acme
-remark=/run/meteor-scale-remark
+remarks=/run/meteor-scale-remarks
+remark="$remarks/certificate"
 install -d -m 700 "$state"
+mkdir -p "$remarks"
 cd "$state"
 exec 9>lock
 flock --nonblock 9 || exit 0
@@ -16,7 +18,9 @@ tell() {
   [ "$1" != "$(cat "$remark" 2>/dev/null)" ] || return 0
   echo "${1:-: the certificate is fit}" | cut -c3-
   printf %s "$1" >"$remark"
-  "$here/tag-ready" "true$1" || echo untold >"$remark"
+  # While the machine boots, its last word is boot's own.
+  [ ! -e /run/meteor-scale-boots ] || return 0
+  "$here/tag-ready" "true$(cat "$remarks"/*)" || echo untold >"$remark"
 }
 stuck() {
   tell ": $holds: $1"

@@ -27,6 +27,7 @@ write-proxy-v2 = on
 
 #location of the .pem files; a client that names no site gets the first
 pem-dir = "/etc/stud/pem"
+pem-dir-glob = "*.pem"
 
 tls-protos = TLSv1.2 TLSv1.3
 ciphers = "${ciphers}"

@@ -25,6 +25,7 @@ done
 if [ -e "$served" ] && [ "$now" = "$(cat "$seen")" ]; then exit 0; fi
 
 folder="$(mktemp -d -p /etc/stud pem.XXXXXX)"
+chmod 755 "$folder"
 work="$(mktemp -d)"
 trap '[ "$folder" = "$(readlink "$served")" ] || rm -rf "$folder"; rm -rf "$work"' EXIT
 cd "$work"
@@ -51,7 +52,11 @@ take() {
   cmp -s public public-of-key || refuse "$TLS_PATH/$key is another certificate's key"
   openssl x509 -in chain -noout -checkend 0 >/dev/null || refuse "$TLS_PATH/$certificate has expired"
   # Hitch's default is the first by name.
-  cat own chain >"$folder/$(printf '%03d' "$((10#0${1#_}))").pem"
+  local file
+  file="$folder/$(printf '%03d' "$((10#0${1#_}))")"
+  cat own chain >"$file.pem"
+  # Telegraf tells how long it has.
+  install -m 644 chain "$file.crt"
 }
 take ""
 while read -r suffix; do take "$suffix"; done < <(sed -nE "s|^$TLS_PATH/CERTIFICATE(_[0-9]+)\s.*|\1|p" <<<"$now")
@@ -66,6 +71,6 @@ if [ ! -e "$seen" ] || ! diff -qr "$folder" "$served" >/dev/null 2>&1; then
   mv -T "$served.new" "$served"
   rm -rf "$old"
   systemctl try-reload-or-restart stud
-  for pem in "$served"/*; do openssl x509 -in "$pem" -noout -subject -enddate; done
+  for pem in "$served"/*.pem; do openssl x509 -in "$pem" -noout -subject -enddate; done
 fi
 echo "$now" >"$seen"

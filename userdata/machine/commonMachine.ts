@@ -6,6 +6,10 @@ export interface CommonMachineArgs {
   role: "balancer" | "meteor" | "mongo" | "nat";
   /** The AWS region, such as `eu-central-1`. */
   region: string;
+  /** Namespace of the metrics in CloudWatch, such as `meteor-scale-dev`. */
+  metricNamespace: string;
+  /** Name of the group in CloudWatch Logs that gets the journal. */
+  logGroup: string;
   /** The SSM path whose parameters the machine reads at its first boot; empty if it has none. */
   secretsPath: string;
   /** Whether Session Manager can open a session on the machine. */
@@ -24,19 +28,36 @@ export function withCommon(role: MachineContents, args: CommonMachineArgs): Mach
       ROLE: args.role,
       REGION: args.region,
       SECRETS_PATH: args.secretsPath,
+      METRIC_NAMESPACE: args.metricNamespace,
+      LOG_GROUP: args.logGroup,
       ...(securityUpgrades === "reboot" && { REBOOT_LOCK: args.rebootLock }),
       ...role.environment,
     },
     files: [
-      script("machine", "boot"),
-      script("machine", "tag-ready"),
-      script("machine", "install-packages"),
+      // These fetch the others.
+      ...["boot", "tag-ready", "install-packages", "fetch-programs"].map((name) => ({
+        ...script("machine", name),
+        fetched: false,
+      })),
       script("machine", "fetch-secrets"),
+      script("machine", "add-repository"),
+      script("machine", "install-telegraf"),
+      script("machine", "start-telegraf"),
+      script("machine", "run-telegraf"),
+      script("machine", "read-journal"),
+      unit("machine", "telegraf.service"),
+      {
+        path: "/etc/telegraf/telegraf.conf",
+        content: staticFile("machine", "telegraf.conf"),
+        fetched: true,
+      },
       ...(sessionManager ? [script("machine", "install-session-manager")] : []),
       ...securityFiles(securityUpgrades),
       ...role.files,
     ],
     steps: [
+      // First, so that CloudWatch has what goes wrong later.
+      ...["install-telegraf", "start-telegraf"],
       ...(sessionManager ? ["install-session-manager"] : []),
       ...role.steps,
       // Last, as it would be in the way of what the others install.
@@ -54,7 +75,7 @@ function securityFiles(securityUpgrades: SecurityUpgrades): MachineFile[] {
           {
             path: "/etc/systemd/system/apt-daily-upgrade.timer.d/meteor-scale.conf",
             content: staticFile("machine", "apt-daily-upgrade.conf"),
-            packed: true,
+            fetched: true,
           },
           script("machine", "install-security-upgrades"),
         ]),

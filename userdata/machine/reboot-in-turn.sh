@@ -52,4 +52,7 @@ echo "reboots, as an update needs it"
 if [ "$ROLE" = meteor ]; then
   nft "add table inet leave; flush table inet leave; add chain inet leave input { type filter hook input priority 0; }; add rule inet leave input tcp dport $PORT tcp flags & (syn | ack) == syn reject with tcp reset"
 fi
-systemctl reboot
+if ! systemctl reboot; then
+  [ "$ROLE" != meteor ] || nft delete table inet leave
+  exit 1
+fi

@@ -1,4 +1,4 @@
-import { type MachineContents, script, staticFile, unit } from "../cloudConfig";
+import { type MachineContents, script, staticFile, telegrafPart, unit } from "../cloudConfig";
 
 /** What a Meteor host is made of, beside what every machine gets. */
 export interface MeteorMachineArgs {
@@ -50,8 +50,14 @@ export function meteorMachine(args: MeteorMachineArgs): MachineContents {
       {
         path: "/usr/local/lib/meteor-scale/check-mongo.js",
         content: staticFile("meteor", "check-mongo.js"),
-        packed: true,
+        fetched: true,
       },
+      {
+        path: "/usr/local/lib/meteor-scale/report-node.js",
+        content: staticFile("meteor", "report-node.js"),
+        fetched: true,
+      },
+      telegrafPart("meteor"),
       script("meteor", "start-meteor"),
       script("meteor", "run-meteor"),
       script("meteor", "drain"),

@@ -5,4 +5,4 @@ for file in "$CREDENTIALS_DIRECTORY"/secrets_*; do
   export "${file##*/secrets_}=$(<"$file")"
 done
 version="$(tr -d 'v[:space:]' <.node_version.txt)"
-exec "/opt/node-v$version/bin/node" --max-old-space-size="$HEAP_MEGABYTES" main.js
+exec "/opt/node-v$version/bin/node" --require /usr/local/lib/meteor-scale/report-node.js --max-old-space-size="$HEAP_MEGABYTES" main.js

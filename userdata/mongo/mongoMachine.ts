@@ -1,4 +1,4 @@
-import { type MachineContents, script, staticFile, unit } from "../cloudConfig";
+import { type MachineContents, script, staticFile, telegrafPart, unit } from "../cloudConfig";
 import { mongodConfig, type MongodConfigArgs, mongoPort } from "./mongodConfig";
 
 /** What a member of the replica set is made of, beside what every machine gets. */
@@ -54,7 +54,19 @@ export function mongoMachine(args: MongoMachineArgs): MachineContents {
       {
         path: "/etc/systemd/system/mongod.service.d/machine.conf",
         content: staticFile("mongo", "mongod-machine.conf"),
-        packed: true,
+        fetched: true,
+      },
+      telegrafPart("mongo"),
+      {
+        path: "/etc/systemd/system/telegraf.service.d/mongo.conf",
+        content: staticFile("mongo", "telegraf-machine.conf"),
+        fetched: true,
+      },
+      script("mongo", "report-mongo"),
+      {
+        path: "/usr/local/lib/meteor-scale/report-mongo.js",
+        content: staticFile("mongo", "report-mongo.js"),
+        fetched: true,
       },
       script("mongo", "install-mongodb"),
       script("mongo", "mount-data"),
@@ -70,7 +82,7 @@ export function mongoMachine(args: MongoMachineArgs): MachineContents {
       {
         path: "/usr/local/lib/meteor-scale/set-up-replica-set.js",
         content: staticFile("mongo", "set-up-replica-set.js"),
-        packed: true,
+        fetched: true,
       },
     ],
     steps: ["install-mongodb", "mount-data", "set-up-replica-set"],

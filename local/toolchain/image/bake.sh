@@ -36,7 +36,7 @@ for script in "$scripts"/install-*; do
 done
 
 # A machine has no way out to fetch updates.
-systemctl disable --quiet apt-daily.timer apt-daily-upgrade.timer
+systemctl disable --quiet apt-daily.timer apt-daily-upgrade.timer unattended-upgrades
 apt-get clean
 rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/* /tmp/* /root/.cache "$scripts" /etc/meteor-scale
 rm /usr/sbin/policy-rc.d

@@ -3,8 +3,9 @@ import { chmod, cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/prom
 import { join } from "node:path";
 import { toolsFolder } from "../../paths";
 import { installDebianPackages } from "../debianPackages";
+import { fetchGoModule } from "../goModule";
 import { machineToolsFolder } from "../machineTools";
-import { makeOnce, outputOf, runLogged, type Step, UserError } from "../step";
+import { makeOnce, runLogged, type Step } from "../step";
 
 /**
  * FerretDB 1.24.2 with SQLite, in the place of mongod where MongoDB's repository can't be reached.
@@ -41,7 +42,13 @@ async function ownFiles(): Promise<string> {
 }
 
 async function build(step: Step, program: string): Promise<void> {
-  const fetched = await fetchSource(step);
+  const fetched = await fetchGoModule(
+    step,
+    "mongo-stand-in",
+    __dirname,
+    moduleName,
+    "MongoDB's own repository can't be reached from here, and to build what stands in for it takes Go 1.24 or newer",
+  );
   const source = join(folder, "source");
   await cp(fetched, source, { recursive: true });
   await runLogged(step, "mongo-stand-in", "chmod", ["--recursive", "u+w", source]);
@@ -64,23 +71,6 @@ async function build(step: Step, program: string): Promise<void> {
     { cwd: source, env: { CGO_ENABLED: "0" } },
   );
   await rm(source, { recursive: true });
-}
-
-/** FerretDB's source as go.sum has it; it brings its own go.sum for what it is made of. */
-async function fetchSource(step: Step): Promise<string> {
-  if ((await outputOf("go", ["list", "-m"], { cwd: __dirname })) === undefined) {
-    throw new UserError(
-      "MongoDB's own repository can't be reached from here, and to build what stands in for it takes Go 1.24 or newer, " +
-        "which this computer does not have. Put such a Go on the PATH.",
-    );
-  }
-  await runLogged(step, "mongo-stand-in", "go", ["mod", "download", moduleName], {
-    cwd: __dirname,
-  });
-  const found = await outputOf("go", ["list", "-m", "-f", "{{.Dir}}", moduleName], {
-    cwd: __dirname,
-  });
-  return (found ?? "").trim();
 }
 
 /** Puts it and MongoDB's shell into a machine's root file system, as MongoDB's packages would. */

@@ -125,6 +125,7 @@ test("no secret stands in user data, Pulumi's state, a log, a journal or a list 
     "/meteor-scale/local/hosts/MONGO_URL",
     "/meteor-scale/local/mongo/ADMIN_PASSWORD",
     "/meteor-scale/local/mongo/KEY_FILE",
+    "/meteor-scale/local/mongo/MONITOR_PASSWORD",
     "/meteor-scale/local/mongo/USERS",
   ]);
   const places = new Map<string, string>();

@@ -55,7 +55,7 @@ function withoutIds(line: string): string {
     .replace(/\b[0-9a-f]{64}\b/g, "SHA256")
     .replace(/\b10(\.\d+){3}\b/g, "ADDRESS")
     .replace(/:[0-9a-f]{12}\b/g, ":DIGEST")
-    .replace(/(bundle-bucket-|asset\(file:)[0-9a-f]+/g, "$1ID")
+    .replace(/((?:bundle|programs)-bucket-|asset\(file:)[0-9a-f]+/g, "$1ID")
     .replaceAll(folder, "FOLDER");
 }
 

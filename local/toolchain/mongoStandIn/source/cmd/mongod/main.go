@@ -159,9 +159,11 @@ func run(c *config) error {
 	defer backend.Close()
 
 	metrics := connmetrics.NewListenerMetrics()
+	address := net.JoinHostPort(c.Net.BindIP, strconv.Itoa(c.Net.Port))
 
 	h, err := handler.New(&handler.NewOpts{
 		Backend:               backend,
+		TCPHost:               address,
 		ReplSetName:           c.Replication.ReplSetName,
 		OplogSize:             c.Replication.OplogSizeMB << 20,
 		ClusterKey:            key,
@@ -176,8 +178,6 @@ func run(c *config) error {
 	if err != nil {
 		return err
 	}
-
-	address := net.JoinHostPort(c.Net.BindIP, strconv.Itoa(c.Net.Port))
 
 	listener, err := clientconn.Listen(&clientconn.NewListenerOpts{
 		TCP: address, Mode: clientconn.NormalMode, Metrics: metrics, Handler: h, Logger: logger,

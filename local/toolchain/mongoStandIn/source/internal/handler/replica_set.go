@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/FerretDB/wire"
@@ -42,6 +44,8 @@ func (h *Handler) initReplicaSetCommands() {
 	h.commands["replSetGetStatus"] = &command{Handler: h.msgReplSetGetStatus, Help: "Returns the set's state."}
 	h.commands["replSetReconfig"] = &command{Handler: h.msgReplSetReconfig, Help: "Refuses further members."}
 	h.commands["replSetGetConfig"] = &command{Handler: h.msgReplSetGetConfig, Help: "Returns the set's members."}
+
+	h.commands["serverStatus"] = &command{Handler: h.msgServerStatusWithConnections, Help: "Returns the server's state."}
 
 	// Clients say it when they leave; FerretDB keeps no sessions.
 	h.commands["endSessions"] = &command{Handler: h.MsgPing, anonymous: true}
@@ -258,6 +262,40 @@ func (h *Handler) msgReplSetReconfig(context.Context, *wire.OpMsg) (*wire.OpMsg,
 	return nil, handlererrors.NewCommandErrorMsg(
 		errInvalidReplicaSetConfig, "FerretDB stands in for MongoDB here, and its sets have one member: set mongoMembers to 1",
 	)
+}
+
+// msgServerStatusWithConnections adds how many clients are connected, which FerretDB does not tell.
+func (h *Handler) msgServerStatusWithConnections(ctx context.Context, msg *wire.OpMsg) (*wire.OpMsg, error) {
+	reply, err := h.MsgServerStatus(ctx, msg)
+	if err != nil {
+		return nil, err
+	}
+
+	res := must.NotFail(opMsgDocument(reply))
+	res.Set("connections", must.NotFail(types.NewDocument("current", openConnections(h.TCPHost))))
+
+	return documentOpMsg(res)
+}
+
+// openConnections counts the established connections to the port of an address, as the kernel lists them.
+func openConnections(address string) int32 {
+	_, name, _ := net.SplitHostPort(address)
+	port, _ := net.LookupPort("tcp", name)
+	local := fmt.Sprintf(":%04X", port)
+
+	var count int32
+
+	for _, table := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
+		content, _ := os.ReadFile(table)
+		for _, line := range strings.Split(string(content), "\n") {
+			fields := strings.Fields(line)
+			if len(fields) > 3 && strings.HasSuffix(fields[1], local) && fields[3] == "01" {
+				count++
+			}
+		}
+	}
+
+	return count
 }
 
 func (h *Handler) msgReplSetGetStatus(ctx context.Context, _ *wire.OpMsg) (*wire.OpMsg, error) {

@@ -1,0 +1,5 @@
+module meteor-scale/telegraf
+
+go 1.25
+
+require github.com/influxdata/telegraf v1.37.2
