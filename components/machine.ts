@@ -91,7 +91,7 @@ const assumedByEc2 = JSON.stringify({
  * Another text of user data, size, subnet or pinned image replaces it; a newer Debian image does not.
  * It moves to other hardware by itself where its own fails.
  *
- * Cost: the type's price, 0.80 USD a month for its disk and 0.10 USD for the alarm.
+ * Cost: the type's price, 0.80 USD a month for its disk and 0.10 USD for the alarm, beside what monitoring costs.
  */
 export class Machine extends pulumi.ComponentResource {
   /** The name people use, such as `host1`. */
