@@ -6,6 +6,8 @@ const config: Config = {
   ...shared,
   testMatch: ["<rootDir>/tests/local/**/*.test.ts"],
   testPathIgnorePatterns: ["/node_modules/"],
+  // The output is long: what failed is said once more at its end.
+  reporters: ["default", ["summary", { summaryThreshold: 1 }]],
 };
 
 export default config;

@@ -5,16 +5,7 @@ import { dataVolumes, removeMembers } from "../../../backup/volumes";
 import { pulumiEnvironment } from "../../../local/engine";
 import { awsApiUrl, awsCredentials, awsRegion, repositoryFolder } from "../../../local/paths";
 import { eventually } from "../machines";
-import {
-  addLine,
-  instanceIds,
-  lines,
-  localCommand,
-  npmRun,
-  pulumi,
-  type Stack,
-  upStack,
-} from "./stack";
+import { addLine, instanceIds, lines, npmRun, pulumi, type Stack, upStack } from "./stack";
 
 jest.setTimeout(400_000);
 
@@ -24,15 +15,19 @@ const ec2 = new EC2Client({
   endpoint: awsApiUrl,
   credentials: awsCredentials,
 });
+/** What this run's lines begin with: those of an earlier one may be there. */
+const run = `${Date.now().toString(36)} `;
 let stack: Stack;
 
 beforeAll(async () => {
   stack = await upStack();
 });
 
-afterAll(() => {
-  localCommand("down");
-});
+/** This run's lines, as a page shows them. */
+async function ownLines(): Promise<string[]> {
+  const all = await lines(stack);
+  return all.filter((line) => line.startsWith(run)).map((line) => line.slice(run.length));
+}
 
 /** Makes a snapshot, and gives its id. */
 function backup(): string {
@@ -46,14 +41,20 @@ function backup(): string {
   return id;
 }
 
+/** How many snapshots there are of what restores have overwritten. */
+function atRestores(): number {
+  const list = npmRun("backup", "--", "--stack", "local", "--list").output;
+  return list.match(/^snap-.*mongo1-data\s+at a restore$/gm)?.length ?? 0;
+}
+
 async function volumeIds(): Promise<(string | undefined)[]> {
   return (await dataVolumes(ec2, prefix)).map(({ VolumeId }) => VolumeId);
 }
 
 test("what was backed up is found again after the machine and the volume are destroyed", async () => {
-  await addLine(stack, "a");
+  await addLine(stack, `${run}a`);
   const snapshot = backup();
-  await addLine(stack, "b");
+  await addLine(stack, `${run}b`);
   const before = instanceIds();
   const volumes = await dataVolumes(ec2, prefix);
   await removeMembers(ec2, prefix, volumes);
@@ -61,7 +62,7 @@ test("what was backed up is found again after the machine and the volume are des
 
   const { status, output } = npmRun("restore", "--", snapshot, "--stack", "local", "--yes");
   expect([status, output]).toEqual([0, expect.stringContaining("mongo-member1-data")]);
-  expect(await lines(stack)).toEqual(["a"]);
+  expect(await ownLines()).toEqual(["a"]);
   const now = instanceIds();
   expect(now["balancer"]).toBe(before["balancer"]);
   // What hosts remember of the database is not in it any more.
@@ -74,9 +75,10 @@ test("what was backed up is found again after the machine and the volume are des
 });
 
 test("a restore that is killed when the volumes are gone is run again, and could be undone", async () => {
-  await addLine(stack, "c");
+  const earlier = atRestores();
+  await addLine(stack, `${run}c`);
   const snapshot = backup();
-  await addLine(stack, "d");
+  await addLine(stack, `${run}d`);
   const restore = spawn(
     "npm",
     ["run", "--silent", "restore", "--", snapshot, "--stack", "local", "--yes"],
@@ -95,9 +97,8 @@ test("a restore that is killed when the volumes are gone is run again, and could
   await ended;
   pulumi("cancel", "--yes");
   expect(npmRun("restore", "--", snapshot, "--stack", "local", "--yes").status).toBe(0);
-  expect(await lines(stack)).toEqual(["a", "c"]);
-  const list = npmRun("backup", "--", "--stack", "local", "--list").output;
-  expect(list).toMatch(/^snap-.*mongo1-data\s+at a restore$/m);
+  expect(await ownLines()).toEqual(["a", "c"]);
+  expect(atRestores()).toBeGreaterThan(earlier);
 });
 
 test.each([

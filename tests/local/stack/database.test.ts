@@ -15,7 +15,7 @@ import {
   updateWith,
 } from "./stack";
 
-jest.setTimeout(300_000);
+jest.setTimeout(600_000);
 
 /** What stays changed from one test to the next. */
 const changed = { mongoVolumeSize: 25, mongoInstanceType: "r7a.medium" };
