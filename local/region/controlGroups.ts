@@ -60,6 +60,17 @@ export function limitFiles(
   };
 }
 
+/**
+ * The files by which all machines together come before this computer's own programs, of which each one has as much
+ * weight as all machines without it: on AWS no machine waits for the engine or for those who load it.
+ */
+export function weightFiles({ version, controllers }: Hierarchy): Record<string, string> {
+  if (version === 2) {
+    return { "cpu.weight": "800" };
+  }
+  return controllers.includes("cpu") ? { "cpu.shares": "8192" } : {};
+}
+
 function mounted(): Hierarchy[] {
   return (
     hierarchies(readFileSync("/proc/self/mountinfo", "utf8"))
@@ -81,14 +92,19 @@ export function createControlGroups(name: string, limits: Limits): string[] {
       enableControllers(hierarchy.path);
       enableControllers(join(hierarchy.path, parent));
     }
-    for (const [file, value] of Object.entries(limitFiles(hierarchy, limits))) {
-      // On a computer with both versions, version 2 has no controllers and none of these files.
-      if (existsSync(join(folder, file))) {
-        writeFileSync(join(folder, file), value);
-      }
-    }
+    writeFiles(join(hierarchy.path, parent), weightFiles(hierarchy));
+    writeFiles(folder, limitFiles(hierarchy, limits));
     return join(folder, "cgroup.procs");
   });
+}
+
+function writeFiles(folder: string, files: Record<string, string>): void {
+  for (const [file, value] of Object.entries(files)) {
+    // On a computer with both versions, version 2 has no controllers and none of these files.
+    if (existsSync(join(folder, file))) {
+      writeFileSync(join(folder, file), value);
+    }
+  }
 }
 
 /**

@@ -1,4 +1,4 @@
-import { cpuCounter, hierarchies, limitFiles } from "../../local/region/controlGroups";
+import { cpuCounter, hierarchies, limitFiles, weightFiles } from "../../local/region/controlGroups";
 
 /** One core and 2 GiB: c7a.medium. */
 const limits = { cores: 1, memory: 2 ** 31 };
@@ -31,6 +31,13 @@ test("a machine gets its type's cores and memory, in each version's words", () =
     {},
   ]);
   expect(files(version2)).toEqual([{ "cpu.max": "100000 100000", "memory.max": "2147483648" }]);
+});
+
+test("all machines together weigh as much as eight of this computer's programs", () => {
+  const files = (mountInfo: string): Record<string, string>[] =>
+    hierarchies(mountInfo).map((hierarchy) => weightFiles(hierarchy));
+  expect(files(version1).slice(0, 3)).toEqual([{ "cpu.shares": String(8 * 1024) }, {}, {}]);
+  expect(files(version2)).toEqual([{ "cpu.weight": String(8 * 100) }]);
 });
 
 describe("the CPU time of a machine", () => {
