@@ -64,9 +64,10 @@ export function unit(folder: Folder, name: string): MachineFile {
  * readers of the repository, and another one is to replace no machine.
  */
 export function staticFile(folder: Folder, name: string): string {
+  const comment = name.endsWith(".lua") ? /^\s*--/ : /^\s*(#|\/\/)/;
   return readFileSync(join(__dirname, folder, name), "utf8")
     .split("\n")
-    .filter((line) => line.startsWith("#!") || !/^\s*(#|\/\/)/.test(line))
+    .filter((line) => line.startsWith("#!") || !comment.test(line))
     .join("\n");
 }
 

@@ -81,7 +81,10 @@ describe("the files", () => {
       fc.property(fc.integer({ min: 1, max: 100 }), (count) => {
         writeFileSync(
           join(folder, "haproxy.cfg"),
-          haproxyConfig({ slots: slots(count), zone, meteorPort: 3000, acme: false }),
+          haproxyConfig({ slots: slots(count), zone, meteorPort: 3000, acme: false }).replace(
+            "/usr/local/lib/meteor-scale/",
+            join(__dirname, "../../userdata/balancer/"),
+          ),
         );
         run("haproxy", ["-c", "-f", join(folder, "haproxy.cfg")]);
       }),
@@ -275,6 +278,14 @@ ${reload}
     const ended = new Promise((resolve) => child?.once("exit", resolve));
     sandbox.run("pkill", "-KILL", "-f", `balancerHost.ts ${host} `);
     await ended;
+  }
+
+  function signalHost(signal: "STOP" | "CONT", host: string): void {
+    sandbox.run("pkill", `-${signal}`, "-f", `balancerHost.ts ${host} `);
+    if (signal === "CONT") {
+      // nsenter stops with what it runs.
+      hosts.get(host)?.kill("SIGCONT");
+    }
   }
 
   /** Every slot has a record; those without an address given are parked. */
@@ -596,6 +607,45 @@ ${reload}
     await startHost(2);
     await until(() => String(sandbox.statistic("status")["host2"]).startsWith("UP"));
     expect((await sandbox.get({ headers: cookie("host2") })).host).toBe("host2");
+  });
+
+  test("a host that hangs is left within four seconds, and its connections are closed", async () => {
+    const { socket } = await sandbox.upgrade(cookie("host2"));
+    const closed = new Promise((resolve) => socket.once("close", resolve));
+    const other = await sandbox.upgrade(cookie("host1"));
+    const start = Date.now();
+    signalHost("STOP", "host2");
+    await closed;
+    expect(Date.now() - start).toBeLessThan(4500);
+    expect((await sandbox.get({ headers: cookie("host2") })).host).toMatch(/^host[13]$/);
+    expect(await echo(other.socket, "still here")).toBe("still here");
+    other.socket.destroy();
+
+    signalHost("CONT", "host2");
+    await until(() => String(sandbox.statistic("status")["host2"]).startsWith("UP"));
+    expect((await sandbox.get({ headers: cookie("host2") })).host).toBe("host2");
+  });
+
+  test("a host that is busy for two seconds is not left", async () => {
+    const left = sandbox.statistic("chkdown")["host2"];
+    for (let time = 0; time < 3; time++) {
+      signalHost("STOP", "host2");
+      await new Promise((resolve) => setTimeout(resolve, 2000));
+      signalHost("CONT", "host2");
+      await new Promise((resolve) => setTimeout(resolve, 700));
+    }
+    expect(sandbox.statistic("chkdown")["host2"]).toBe(left);
+  });
+
+  test("a host whose name is parked keeps the connections that it has", async () => {
+    const { socket } = await sandbox.upgrade(cookie("host3"));
+    moveNames({ ...addresses, host3: "127.0.0.1" });
+    await until(() => sandbox.statistic("status")["host3"] === "DOWN");
+    await new Promise((resolve) => setTimeout(resolve, 3000));
+    expect(await echo(socket, "still here")).toBe("still here");
+    socket.destroy();
+    moveNames(addresses);
+    await until(() => String(sandbox.statistic("status")["host3"]).startsWith("UP"));
   });
 
   test("hosts stay while DNS is silent, and over a reload", async () => {

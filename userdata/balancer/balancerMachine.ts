@@ -30,6 +30,11 @@ export function balancerMachine(args: BalancerMachineArgs): MachineContents {
         content: staticFile("balancer", "haproxy.conf"),
         fetched: true,
       },
+      {
+        path: "/usr/local/lib/meteor-scale/silent-hosts.lua",
+        content: staticFile("balancer", "silent-hosts.lua"),
+        fetched: true,
+      },
       telegrafPart("balancer"),
       script("balancer", "install-balancer"),
       ...(args.studInstall === "source" ? [script("balancer", "build-hitch")] : []),
