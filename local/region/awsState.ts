@@ -39,6 +39,8 @@ export interface MachineSpecification extends MachineMetadata {
   cores: number;
   /** Bytes. */
   memory: number;
+  /** Size of its root volume, in bytes. */
+  disk: number;
 }
 
 /** What EC2 wants a machine to be. */
@@ -97,6 +99,12 @@ export class AwsState {
     const rangeOfVpc = new Map(vpcs.Vpcs?.map(({ VpcId, CidrBlock }) => [VpcId, CidrBlock]));
     const rangeOfSubnet = new Map(subnets.Subnets?.map((each) => [each.SubnetId, each.CidrBlock]));
     const owner = vpcs.Vpcs?.[0]?.OwnerId ?? "";
+    const rootSizes = new Map(
+      volumes.Volumes?.filter(isRootVolume).map((volume) => [
+        volume.Attachments?.[0]?.InstanceId,
+        volume.Size,
+      ]),
+    );
     const instances = (reservations.Reservations ?? []).flatMap((each) => each.Instances ?? []);
     return {
       machines: await Promise.all(
@@ -106,6 +114,8 @@ export class AwsState {
             vpcRange: rangeOfVpc.get(instance.VpcId) ?? "",
             subnetRange: rangeOfSubnet.get(instance.SubnetId) ?? "",
             accountId: owner,
+            // What Debian's own image has, where moto knows of none.
+            disk: (rootSizes.get(instance.InstanceId) ?? 8) * 2 ** 30,
           }),
         })),
       ),
@@ -148,7 +158,7 @@ export class AwsState {
 
   private async specification(
     instance: Instance,
-    place: { vpcRange: string; subnetRange: string; accountId: string },
+    place: { vpcRange: string; subnetRange: string; accountId: string; disk: number },
   ): Promise<MachineSpecification> {
     const instanceId = instance.InstanceId ?? "";
     const tags = Object.fromEntries(

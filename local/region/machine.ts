@@ -169,15 +169,27 @@ export class Machine {
   }
 
   private async mountRoot(): Promise<string> {
-    const [root, upper, work] = ["root", "upper", "work"].map((name) =>
-      join(this.folder, name),
-    ) as [string, string, string];
+    const [root, disk] = [join(this.folder, "root"), join(this.folder, "disk")];
     if (!existsSync(join(root, "etc"))) {
-      [root, upper, work].forEach((folder) => mkdirSync(folder, { recursive: true }));
+      [root, disk].forEach((folder) => mkdirSync(folder, { recursive: true }));
+      await this.mountDisk(disk);
+      const [upper, work] = [join(disk, "upper"), join(disk, "work")];
+      [upper, work].forEach((folder) => mkdirSync(folder, { recursive: true }));
       const options = `lowerdir=${imageRootFolder},upperdir=${upper},workdir=${work}`;
       await run("mount", ["-t", "overlay", "overlay", "-o", options, root]);
     }
     return root;
+  }
+
+  /** A file system of its own, which is full when the machine's root volume would be; not this computer's. */
+  private async mountDisk(folder: string): Promise<void> {
+    const file = join(this.folder, "disk.ext4");
+    if (!existsSync(file)) {
+      await run("truncate", ["--size", String(this.specification.disk), file]);
+      // Its journal would be for a crash of this computer, which no machine outlives.
+      await run("mkfs.ext4", ["-q", "-O", "^has_journal", file]);
+    }
+    await run("mount", ["-o", "loop,discard,noinit_itable", file, folder]);
   }
 
   /** The system has ended, for whatever reason; EC2's machines then come back unless told to be off. */
@@ -234,6 +246,7 @@ export class Machine {
     forgetMachine(this.id);
     if (existsSync(join(this.folder, "root", "etc"))) {
       await run("umount", [join(this.folder, "root")]);
+      await run("umount", [join(this.folder, "disk")]);
     }
     rmSync(this.folder, { recursive: true, force: true });
     await removeControlGroups(this.id);

@@ -6,6 +6,7 @@ const packages = [
   "curl",
   "debian-archive-keyring",
   "dnsmasq-base",
+  "e2fsprogs",
   "iproute2",
   "iputils-arping",
   "mmdebstrap",
