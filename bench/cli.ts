@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import { projectFolder } from "../local/mockEngine";
+import { benchFront, type FrontOptions } from "./front";
 import { benchPreview } from "./preview";
 import { benchRelease } from "./release";
 
@@ -28,6 +29,14 @@ command
   )
   .option("--out <folder>", "where to write release.json and release.svg", results)
   .action(({ out }: { out: string }) => benchRelease(out));
+
+command
+  .command("front")
+  .description("Hitch and HAProxy against what others put in front of a host")
+  .option("--repeats <number>", "how many times each is measured", wholeNumber, 5)
+  .option("--seconds <number>", "how long each measurement takes", wholeNumber, 5)
+  .option("--out <folder>", "where to write front.json and front.svg", results)
+  .action((options: FrontOptions) => benchFront(options));
 
 command.parseAsync().catch((error: unknown) => {
   console.error((error as Error).message);

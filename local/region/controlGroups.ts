@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 /** The folder of all of the region's machines in each hierarchy. */
-const parent = "meteor-scale";
+const regionGroups = "meteor-scale";
 
 /** A hierarchy of control groups that the computer has mounted. */
 export interface Hierarchy {
@@ -23,8 +23,10 @@ export interface Hierarchy {
 /** What a machine may use. */
 export interface Limits {
   cores: number;
-  /** Bytes. */
-  memory: number;
+  /** Bytes; left out: as much as there is. */
+  memory?: number;
+  /** Microseconds of which the processes get their share; a tenth of a second by default. */
+  period?: number;
 }
 
 /** @param mountInfo text of /proc/self/mountinfo */
@@ -42,21 +44,21 @@ export function hierarchies(mountInfo: string): Hierarchy[] {
 /**
  * The files of one hierarchy that hold a machine to its limits, by name.
  *
- * CPU is a share of every 100 ms, so a machine with one core gets one core's worth of any of them.
+ * CPU is a share of every period, so a machine with one core gets one core's worth of any of them.
  */
 export function limitFiles(
   { version, controllers }: Hierarchy,
-  { cores, memory }: Limits,
+  { cores, memory, period = 100_000 }: Limits,
 ): Record<string, string> {
-  const period = 100_000;
+  const quota = Math.round(cores * period);
   if (version === 2) {
-    return { "cpu.max": `${cores * period} ${period}`, "memory.max": String(memory) };
+    return { "cpu.max": `${quota} ${period}`, "memory.max": String(memory ?? "max") };
   }
   return {
     ...(controllers.includes("cpu")
-      ? { "cpu.cfs_period_us": String(period), "cpu.cfs_quota_us": String(cores * period) }
+      ? { "cpu.cfs_period_us": String(period), "cpu.cfs_quota_us": String(quota) }
       : {}),
-    ...(controllers.includes("memory") ? { "memory.limit_in_bytes": String(memory) } : {}),
+    ...(controllers.includes("memory") ? { "memory.limit_in_bytes": String(memory ?? -1) } : {}),
   };
 }
 
@@ -80,11 +82,16 @@ function mounted(): Hierarchy[] {
 }
 
 /**
- * Makes a machine's control groups.
+ * Makes a machine's control groups, or sets the limits of those that are there.
  *
+ * @param parent the folder of all groups of this kind
  * @returns the files into which a process writes itself to join them
  */
-export function createControlGroups(name: string, limits: Limits): string[] {
+export function createControlGroups(
+  name: string,
+  limits: Limits,
+  parent = regionGroups,
+): string[] {
   return mounted().map((hierarchy) => {
     const folder = join(hierarchy.path, parent, name);
     mkdirSync(folder, { recursive: true });
@@ -128,7 +135,7 @@ export function cpuCounter({
 }
 
 /** @returns the CPU time that a machine has used, in seconds; undefined where it has no group */
-export function cpuSeconds(name: string): number | undefined {
+export function cpuSeconds(name: string, parent = regionGroups): number | undefined {
   for (const hierarchy of mounted()) {
     const counter = cpuCounter(hierarchy);
     const file = join(hierarchy.path, parent, name, counter?.file ?? "");
@@ -150,7 +157,7 @@ function enableControllers(folder: string): void {
 }
 
 /** Removes a machine's control groups, or those of all machines, whose processes are ending. */
-export async function removeControlGroups(name = ""): Promise<void> {
+export async function removeControlGroups(name = "", parent = regionGroups): Promise<void> {
   for (const { path } of mounted()) {
     for (let tries = 0; ; tries += 1) {
       try {

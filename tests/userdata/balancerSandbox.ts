@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { type IncomingMessage, request as httpRequest } from "node:http";
 import { tmpdir } from "node:os";
@@ -96,9 +96,15 @@ export class Sandbox {
 
   /** Starts a program that stays, and waits until it says `word`. */
   async serve(word: string, program: string, ...args: string[]): Promise<ChildProcess> {
+    const child = this.spawn(program, ...args);
+    await saying(child, word);
+    return child;
+  }
+
+  /** Starts a program that ends by itself, or with the sandbox. */
+  spawn(program: string, ...args: string[]): ChildProcessWithoutNullStreams {
     const child = spawn("nsenter", [...this.enter, "--", program, ...args]);
     this.children.push(child);
-    await saying(child, word);
     return child;
   }
 

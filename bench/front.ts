@@ -1,0 +1,358 @@
+import { mkdir, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { TopLevelSpec } from "vega-lite";
+import { toolsFolder } from "../local/paths";
+import { makeOnce, runLogged } from "../local/toolchain/step";
+import type { Measured, RequestsArgs } from "./clients/requests";
+import { type Goal, writeResult } from "./results";
+import { inTurn, median, spread, spreadText } from "./statistics";
+import { BenchSystem, silentStep, siteName } from "./system";
+
+/** What stands in front of a host. */
+type Front = "product" | "haproxy" | "nginx" | "direct";
+const titles: Record<Front, string> = {
+  product: "Hitch + HAProxy",
+  haproxy: "HAProxy ends TLS",
+  nginx: "nginx",
+  direct: "host directly",
+};
+const fronts = Object.keys(titles) as Front[];
+/** Those that end TLS, which the product is compared with. */
+const peers = ["haproxy", "nginx"] as const;
+const ports: Record<Front, number> = { product: 443, haproxy: 8443, nginx: 9443, direct: 3000 };
+/** The control group whose CPU time is a front's. */
+const groups: Record<Front, string | undefined> = {
+  product: "balancer",
+  haproxy: "haproxyAlone",
+  nginx: "nginx",
+  direct: undefined,
+};
+
+type Work = "requests" | "messages" | "connections";
+const works: Record<Work, { title: string; connections: number; rate: number }> = {
+  requests: { title: "requests", connections: 40, rate: 500 },
+  messages: { title: "WebSocket messages", connections: 40, rate: 1000 },
+  connections: { title: "new TLS connections", connections: 20, rate: 100 },
+};
+const workNames = Object.keys(works) as Work[];
+
+/** CPU time that a front gets where its throughput is measured, so that it is the limit and not its clients. */
+const share = { cores: 0.2, period: 10_000 };
+/** The least that is promised of the best peer's throughput. */
+const promisedShare = 0.9;
+
+/** One front at one kind of work, once. */
+interface Sample {
+  front: Front;
+  work: Work;
+  /** Of the front with its share of a core; of the host directly, which is its own limit, with all it gets. */
+  perSecond: number;
+  /** At a fixed rate, in milliseconds, without a limit of the CPU time. */
+  p50: number;
+  p99: number;
+  /** Microseconds of the front's CPU time for each operation, at the fixed rate. */
+  cpu: number;
+}
+
+/** How long it takes. */
+export interface FrontOptions {
+  repeats: number;
+  seconds: number;
+  out: string;
+}
+
+/**
+ * Compares the balancer's Hitch and HAProxy with what others put in front of a host; prints what comes out and
+ * writes it to `out/front.json` and `out/front.svg`.
+ */
+export async function benchFront({ repeats, seconds, out }: FrontOptions): Promise<void> {
+  const nginx = await installNginx();
+  const system = await BenchSystem.start({ hosts: 1 });
+  const samples: Sample[] = [];
+  try {
+    await startHaproxyAlone(system);
+    await startNginx(system, nginx);
+    for (const front of fronts) {
+      await load(system, front, "requests", 1);
+    }
+    for (let repeat = 0; repeat < repeats; repeat += 1) {
+      for (const work of workNames) {
+        for (const front of inTurn(fronts, repeat)) {
+          console.log(`${repeat + 1} of ${repeats}: ${works[work].title}, ${titles[front]} …`);
+          samples.push(await sample(system, front, work, seconds));
+        }
+      }
+    }
+  } finally {
+    await system.stop();
+  }
+  await writeResult(
+    {
+      name: "front",
+      title: `What stands in front of a host: median (least–most) of ${repeats}`,
+      data: { repeats, seconds, share, works, samples },
+      table: frontTable(samples),
+      goals: frontGoals(samples),
+      picture: picture(samples),
+    },
+    out,
+  );
+}
+
+async function sample(
+  system: BenchSystem,
+  front: Front,
+  work: Work,
+  seconds: number,
+): Promise<Sample> {
+  const group = groups[front];
+  const cpu = (): number => (group === undefined ? NaN : system.cpuSeconds(group));
+  const before = cpu();
+  const paced = await load(system, front, work, seconds, works[work].rate);
+  const used = cpu() - before;
+  if (group !== undefined) {
+    system.limit(group, share);
+  }
+  const full = await load(system, front, work, seconds);
+  if (group !== undefined) {
+    system.limit(group);
+  }
+  return {
+    ...{ front, work },
+    perSecond: full.operations / full.seconds,
+    p50: paced.p50,
+    p99: paced.p99,
+    cpu: (used * 1e6) / paced.operations,
+  };
+}
+
+/** @throws Error if an operation failed, since what is measured would then be something else */
+async function load(
+  system: BenchSystem,
+  front: Front,
+  work: Work,
+  seconds: number,
+  rate?: number,
+): Promise<Measured> {
+  const address = front === "direct" ? system.addressOf("host1") : "127.0.0.1";
+  const scheme = { requests: "http", connections: "http", messages: "ws" }[work];
+  const url = `${scheme}${front === "direct" ? "" : "s"}://${address}:${ports[front]}`;
+  const { connections } = works[work];
+  const args: RequestsArgs = {
+    ...{ url: work === "messages" ? url : `${url}/whoami`, connections, seconds },
+    rate,
+  };
+  const client = system.client(work, args);
+  const measured = await client.answer<Measured>();
+  if (measured.operations === 0 || measured.failed > measured.operations / 1000) {
+    throw new Error(
+      `${titles[front]}, ${works[work].title}: ${measured.failed} failed and ${measured.operations} did not`,
+    );
+  }
+  return measured;
+}
+
+/** The balancer's own haproxy.cfg, but that HAProxy ends TLS itself, with the ciphers of stud.conf. */
+async function startHaproxyAlone(system: BenchSystem): Promise<void> {
+  const { sandbox } = system;
+  const ciphers = /^ciphers = "(.*)"$/m.exec(sandbox.run("cat", "/etc/stud/stud.conf"))?.[1] ?? "";
+  const tls = `ssl crt /etc/stud/pem/000.pem alpn http/1.1 ssl-min-ver TLSv1.2 ciphers ${ciphers}`;
+  const changes = [
+    [/^ {2}bind 127\.0\.0\.1:8080 .*$/m, `  bind *:${ports.haproxy} ${tls}`],
+    [/^ {2}bind \*:80$/m, "  bind 127.0.0.1:8081"],
+    [/^ {2}bind 127\.0\.0\.1:8404$/m, "  bind 127.0.0.1:8405"],
+    [/admin\.sock/, "admin-alone.sock"],
+    [/server-state$/m, "server-state-alone"],
+  ] as const;
+  let text = sandbox.run("cat", "/etc/haproxy/haproxy.cfg");
+  for (const [pattern, replacement] of changes) {
+    if (!pattern.test(text)) {
+      throw new Error(`haproxy.cfg has nothing like ${String(pattern)} any more`);
+    }
+    text = text.replace(pattern, replacement);
+  }
+  sandbox.write("/etc/haproxy/alone.cfg", text);
+  await system.serve(
+    "haproxyAlone",
+    "Loading success",
+    ...(["haproxy", "-Ws", "-f", "/etc/haproxy/alone.cfg"] as const),
+  );
+}
+
+/**
+ * What Meteor Up's proxy makes of its template for one host, without HTTP/2, which none of the others has:
+ * https://github.com/zodern/meteor-up/blob/master/src/plugins/proxy/assets/nginx.tmpl
+ */
+function nginxConfig(system: BenchSystem): string {
+  return `daemon off;
+worker_processes auto;
+pid /run/nginx.pid;
+error_log stderr notice;
+events {
+  worker_connections 10240;
+}
+http {
+  map $http_upgrade $proxy_connection {
+    default upgrade;
+    '' close;
+  }
+  log_format vhost '$host $remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"';
+  access_log /run/nginx-access.log vhost;
+  proxy_http_version 1.1;
+  proxy_buffering off;
+  proxy_set_header Host $http_host;
+  proxy_set_header Upgrade $http_upgrade;
+  proxy_set_header Connection $proxy_connection;
+  proxy_set_header X-Real-IP $remote_addr;
+  proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+  proxy_set_header X-Forwarded-Proto $scheme;
+  proxy_set_header Proxy "";
+  proxy_temp_path /run/nginx-proxy;
+  client_body_temp_path /run/nginx-body;
+  fastcgi_temp_path /run/nginx-fastcgi;
+  uwsgi_temp_path /run/nginx-uwsgi;
+  scgi_temp_path /run/nginx-scgi;
+  upstream ${siteName} {
+    server ${system.addressOf("host1")}:${ports.direct};
+  }
+  server {
+    listen ${ports.nginx} ssl;
+    server_name ${siteName};
+    ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_prefer_server_ciphers on;
+    ssl_session_timeout 5m;
+    ssl_session_cache shared:SSL:50m;
+    ssl_session_tickets off;
+    ssl_certificate /etc/stud/pem/000.pem;
+    ssl_certificate_key /etc/stud/pem/000.pem;
+    add_header Strict-Transport-Security "max-age=31536000" always;
+    location / {
+      proxy_pass http://${siteName};
+    }
+  }
+}
+`;
+}
+
+async function startNginx(system: BenchSystem, program: string): Promise<void> {
+  system.sandbox.write("/etc/nginx-bench.conf", nginxConfig(system));
+  await system.serve(
+    "nginx",
+    "start worker process",
+    ...([program, "-e", "stderr", "-c", "/etc/nginx-bench.conf"] as const),
+  );
+}
+
+/** Debian's package, unpacked only: installed, it would serve this computer's port 80. */
+async function installNginx(): Promise<string> {
+  const folder = join(toolsFolder, "nginx");
+  await makeOnce(folder, "nginx of Debian 12", async () => {
+    const download = join(folder, "download");
+    await mkdir(download, { recursive: true });
+    const options = ["--quiet", "-o", "APT::Sandbox::User=root"];
+    await runLogged(silentStep, "nginx", "apt-get", [...options, "update"]);
+    await runLogged(silentStep, "nginx", "apt-get", [...options, "download", "nginx"], {
+      cwd: download,
+    });
+    for (const file of await readdir(download)) {
+      await runLogged(silentStep, "nginx", "dpkg-deb", ["-x", join(download, file), folder]);
+    }
+  });
+  return join(folder, "usr", "sbin", "nginx");
+}
+
+const measures = [
+  { key: "perSecond", title: "a second" },
+  { key: "p50", title: "p50, ms" },
+  { key: "p99", title: "p99, ms" },
+  { key: "cpu", title: "CPU each, µs" },
+] as const;
+
+function valuesOf(
+  samples: Sample[],
+  front: Front,
+  work: Work,
+  key: (typeof measures)[number]["key"],
+): number[] {
+  return samples.filter((one) => one.front === front && one.work === work).map((one) => one[key]);
+}
+
+/** One row for each front at each kind of work. */
+export function frontTable(samples: Sample[]): string[][] {
+  return [
+    ["", ...measures.map(({ title }) => title)],
+    ...workNames.flatMap((work) => [
+      [works[work].title],
+      ...fronts.map((front) => [
+        `  ${titles[front]}`,
+        ...measures.map(({ key }) => {
+          const values = valuesOf(samples, front, work, key);
+          return values.some(Number.isNaN) ? "-" : spreadText(spread(values));
+        }),
+      ]),
+    ]),
+  ];
+}
+
+/** One goal for each kind of work: throughput in terms of the best peer's, in each repeat. */
+export function frontGoals(samples: Sample[]): Goal[] {
+  return workNames.map((work) => {
+    const best = peers
+      .map((front) => ({ front, values: valuesOf(samples, front, work, "perSecond") }))
+      .reduce((one, other) => (median(other.values) > median(one.values) ? other : one));
+    const own = valuesOf(samples, "product", work, "perSecond");
+    const ratios = spread(own.map((value, repeat) => value / (best.values[repeat] ?? NaN)));
+    return {
+      text: `${works[work].title}: at least ${promisedShare} of the best peer's throughput`,
+      measured: `it is ${spreadText(ratios)} of ${titles[best.front]}'s`,
+      met: ratios.median >= promisedShare,
+    };
+  });
+}
+
+function picture(samples: Sample[]): TopLevelSpec {
+  const values = samples.flatMap((one) =>
+    measures.map(({ key, title }) => ({
+      front: titles[one.front],
+      work: works[one.work].title,
+      measure: title,
+      value: Number.isNaN(one[key]) ? null : one[key],
+    })),
+  );
+  return {
+    data: { values: values.filter(({ value }) => value !== null) },
+    facet: {
+      row: { field: "work", title: null, sort: workNames.map((work) => works[work].title) },
+      column: { field: "measure", title: null, sort: measures.map(({ title }) => title) },
+    },
+    spec: {
+      width: 180,
+      height: 90,
+      layer: [
+        { mark: { type: "bar", opacity: 0.6 }, encoding: { x: { aggregate: "median" } } },
+        { mark: { type: "rule" }, encoding: { x: { aggregate: "min" }, x2: { aggregate: "max" } } },
+      ].map(({ mark, encoding }) => ({
+        mark,
+        encoding: {
+          ...Object.fromEntries(
+            Object.entries(encoding).map(([channel, { aggregate }]) => [
+              channel,
+              {
+                aggregate,
+                field: "value",
+                ...(channel === "x" && { type: "quantitative", title: null }),
+              },
+            ]),
+          ),
+          y: {
+            field: "front",
+            type: "nominal",
+            title: null,
+            sort: Object.values(titles),
+          },
+        },
+      })) as never,
+    },
+    resolve: { scale: { x: "independent" } },
+  };
+}
