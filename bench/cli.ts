@@ -3,6 +3,7 @@ import { Command, InvalidArgumentError } from "commander";
 import { projectFolder } from "../local/mockEngine";
 import { benchFront, type FrontOptions } from "./front";
 import { benchPreview } from "./preview";
+import { benchSessions, type SessionsOptions } from "./sessions";
 import { benchRelease } from "./release";
 
 function wholeNumber(text: string): number {
@@ -37,6 +38,14 @@ command
   .option("--seconds <number>", "how long each measurement takes", wholeNumber, 5)
   .option("--out <folder>", "where to write front.json and front.svg", results)
   .action((options: FrontOptions) => benchFront(options));
+
+command
+  .command("sessions")
+  .description("memory of idle sessions on the balancer and a host")
+  .option("--repeats <number>", "how many times it is measured", wholeNumber, 5)
+  .option("--most <number>", "how many sessions there are at most", wholeNumber, 10_000)
+  .option("--out <folder>", "where to write sessions.json and sessions.svg", results)
+  .action((options: SessionsOptions) => benchSessions(options));
 
 command.parseAsync().catch((error: unknown) => {
   console.error((error as Error).message);

@@ -127,7 +127,7 @@ async function sample(
 }
 
 /** @throws Error if an operation failed, since what is measured would then be something else */
-async function load(
+export async function load(
   system: BenchSystem,
   front: Front,
   work: Work,
@@ -153,12 +153,12 @@ async function load(
 }
 
 /** The balancer's own haproxy.cfg, but that HAProxy ends TLS itself, with the ciphers of stud.conf. */
-async function startHaproxyAlone(system: BenchSystem): Promise<void> {
+export async function startHaproxyAlone(system: BenchSystem): Promise<void> {
   const { sandbox } = system;
   const ciphers = /^ciphers = "(.*)"$/m.exec(sandbox.run("cat", "/etc/stud/stud.conf"))?.[1] ?? "";
   const tls = `ssl crt /etc/stud/pem/000.pem alpn http/1.1 ssl-min-ver TLSv1.2 ciphers ${ciphers}`;
   const changes = [
-    [/^ {2}bind 127\.0\.0\.1:8080 .*$/m, `  bind *:${ports.haproxy} ${tls}`],
+    [/^ {2}bind .* accept-proxy$/m, `  bind *:${ports.haproxy} ${tls}`],
     [/^ {2}bind \*:80$/m, "  bind 127.0.0.1:8081"],
     [/^ {2}bind 127\.0\.0\.1:8404$/m, "  bind 127.0.0.1:8405"],
     [/admin\.sock/, "admin-alone.sock"],
@@ -175,7 +175,7 @@ async function startHaproxyAlone(system: BenchSystem): Promise<void> {
   await system.serve(
     "haproxyAlone",
     "Loading success",
-    ...(["haproxy", "-Ws", "-f", "/etc/haproxy/alone.cfg"] as const),
+    ...system.onOneCore("haproxy", "-Ws", "-f", "/etc/haproxy/alone.cfg"),
   );
 }
 
@@ -185,7 +185,7 @@ async function startHaproxyAlone(system: BenchSystem): Promise<void> {
  */
 function nginxConfig(system: BenchSystem): string {
   return `daemon off;
-worker_processes auto;
+worker_processes 1;
 pid /run/nginx.pid;
 error_log stderr notice;
 events {
@@ -234,17 +234,17 @@ http {
 `;
 }
 
-async function startNginx(system: BenchSystem, program: string): Promise<void> {
+export async function startNginx(system: BenchSystem, program: string): Promise<void> {
   system.sandbox.write("/etc/nginx-bench.conf", nginxConfig(system));
   await system.serve(
     "nginx",
     "start worker process",
-    ...([program, "-e", "stderr", "-c", "/etc/nginx-bench.conf"] as const),
+    ...system.onOneCore(program, "-e", "stderr", "-c", "/etc/nginx-bench.conf"),
   );
 }
 
 /** Debian's package, unpacked only: installed, it would serve this computer's port 80. */
-async function installNginx(): Promise<string> {
+export async function installNginx(): Promise<string> {
   const folder = join(toolsFolder, "nginx");
   await makeOnce(folder, "nginx of Debian 12", async () => {
     const download = join(folder, "download");

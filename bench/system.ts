@@ -48,8 +48,8 @@ export interface SystemArgs {
   hosts: number;
   /** Limits of the CPU time of a host, where there are any. */
   hostLimits?: Limits;
-  /** Changes haproxy.cfg. */
-  editHaproxy?: (text: string) => string;
+  /** Changes a file of the balancer, such as haproxy.cfg. */
+  edit?: (path: string, content: string) => string;
 }
 
 /**
@@ -105,11 +105,11 @@ export class BenchSystem {
       tlsPath: "/meteor-scale/bench/certificate",
       acme: false,
     });
-    const edit = this.args.editHaproxy ?? ((text: string): string => text);
+    const edit = this.args.edit ?? ((_path: string, content: string): string => content);
     const files = contents.files.map(({ path, content, ...file }) => ({
       ...file,
       path,
-      content: path.endsWith("/haproxy.cfg") ? edit(content) : content,
+      content: edit(path, content),
     }));
     await sandbox.start({ ...contents, files });
     const hitch = String(contents.environment["HITCH"]);
@@ -126,11 +126,12 @@ export class BenchSystem {
       ...["socat", "-u", "-d", "-d", "UNIX-RECV:/var/lib/haproxy/dev/log,mode=666"],
       "OPEN:/dev/null",
     );
-    await this.serve("balancer", "Loading success", "haproxy", "-Ws", "-f", haproxyConfigPath);
+    const haproxy = this.onOneCore("haproxy", "-Ws", "-f", "/etc/haproxy/haproxy.cfg");
+    await this.serve("balancer", "Loading success", ...haproxy);
     const unit = files.find(({ path }) => path.endsWith("/stud.service"))?.content ?? "";
     const command = /^ExecStart=(.*)$/m.exec(unit)?.[1] ?? "";
-    const [program = "", ...rest] = command.replace("${HITCH}", hitch).split(" ");
-    await this.serve("balancer", "initialization complete", program, ...rest);
+    const stud = this.onOneCore(...command.replace("${HITCH}", hitch).split(" "));
+    await this.serve("balancer", "initialization complete", ...stud);
     await this.allUp();
   }
 
@@ -150,6 +151,11 @@ export class BenchSystem {
     ...args: string[]
   ): Promise<ChildProcess> {
     return this.sandbox.serve(word, ...this.inGroup(group, {}, program, ...args));
+  }
+
+  /** As on the balancer's default machine, which has one core: programs have as many threads as they may use cores. */
+  onOneCore(...command: string[]): [string, ...string[]] {
+    return ["taskset", "--cpu-list", "0", ...command];
   }
 
   private inGroup(
@@ -233,6 +239,11 @@ export class BenchSystem {
     await once(child, "exit");
   }
 
+  /** Ids of all processes of a program, as the sandbox counts. */
+  processesOf(program: string): string[] {
+    return this.sandbox.outcomeOf("pgrep", ["-x", program]).output.split("\n").filter(Boolean);
+  }
+
   /** Id of a host's Node process, as the sandbox counts. */
   processOf(name: string): string {
     const { output } = this.sandbox.outcomeOf("pgrep", ["-f", `/${name}/bundle/main.js`]);
@@ -267,8 +278,6 @@ export class BenchSystem {
     }
   }
 }
-
-const haproxyConfigPath = "/etc/haproxy/haproxy.cfg";
 
 /** A process with clients in it, which answers each line that it is told with a line of JSON. */
 export class Client {

@@ -1,84 +1,56 @@
 /** WebSocket messages: `messages '{"url": …}'` prints what it measured, as JSON. Each is a DDP ping, answered by a pong. */
 import { setTimeout as sleep } from "node:timers/promises";
-import WebSocket from "ws";
 import { percentile } from "../statistics";
+import { DdpSession } from "./ddpSession";
 import { atRate } from "./pace";
 import type { Measured, RequestsArgs } from "./requests";
 
-/** A DDP session over SockJS's WebSocket, which pings. */
-class Session {
+/** A session that pings. */
+class Pinger {
   readonly latencies: number[] = [];
   private readonly sent: number[] = [];
-  private socket: WebSocket | undefined;
+  readonly session: DdpSession;
 
-  constructor(
-    private readonly url: string,
-    private readonly answered: (session: Session) => void,
-  ) {}
-
-  open(): Promise<void> {
-    const id = Math.random().toString(36).slice(2, 10).padEnd(8, "0");
-    const socket = new WebSocket(`${this.url}/sockjs/000/${id}/websocket`, {
-      headers: { host: "app.example.com" },
-      rejectUnauthorized: false,
-      perMessageDeflate: false,
-    });
-    this.socket = socket;
-    return new Promise((resolve, reject) => {
-      socket.on("error", reject);
-      socket.on("message", (data: Buffer) => {
-        const text = data.toString();
-        if (text === "o") {
-          this.write({ msg: "connect", version: "1", support: ["1"] });
-        } else if (text.includes("connected")) {
-          resolve();
-        } else if (text.includes("pong")) {
-          this.latencies.push(performance.now() - (this.sent.shift() ?? NaN));
-          this.answered(this);
-        }
-      });
+  constructor(url: string, answered: (pinger: Pinger) => void) {
+    this.session = new DdpSession(url, ({ msg }) => {
+      if (msg === "pong") {
+        this.latencies.push(performance.now() - (this.sent.shift() ?? NaN));
+        answered(this);
+      }
     });
   }
 
   ping(): void {
     this.sent.push(performance.now());
-    this.write({ msg: "ping", id: "12345678" });
-  }
-
-  close(): void {
-    this.socket?.terminate();
-  }
-
-  private write(message: object): void {
-    this.socket?.send(JSON.stringify([JSON.stringify(message)]));
+    this.session.send({ msg: "ping", id: "12345678" });
   }
 }
 
 async function measure({ url, connections, seconds, rate }: RequestsArgs): Promise<Measured> {
   let going = true;
-  const again = (session: Session): void => {
+  const again = (pinger: Pinger): void => {
     if (going && rate === undefined) {
-      session.ping();
+      pinger.ping();
     }
   };
-  const sessions = Array.from({ length: connections }, () => new Session(url, again));
-  for (const session of sessions) {
+  const pingers = Array.from({ length: connections }, () => new Pinger(url, again));
+  for (const { session } of pingers) {
     await session.open();
   }
   const start = performance.now();
   if (rate === undefined) {
-    sessions.forEach((session) => {
-      session.ping();
+    pingers.forEach((pinger) => {
+      pinger.ping();
     });
     await sleep(1000 * seconds);
   } else {
-    await atRate(rate, seconds, (index) => sessions[index % connections]?.ping());
+    await atRate(rate, seconds, (index) => pingers[index % connections]?.ping());
   }
   going = false;
   const passed = (performance.now() - start) / 1000;
-  const latencies = sessions.flatMap((session) => session.latencies);
+  const latencies = pingers.flatMap((pinger) => pinger.latencies);
   await sleep(500);
-  sessions.forEach((session) => {
+  pingers.forEach(({ session }) => {
     session.close();
   });
   return {
