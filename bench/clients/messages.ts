@@ -1,67 +1,85 @@
-/** WebSocket messages: `messages '{"url": …}'` prints what it measured, as JSON. Each is a DDP ping, answered by a pong. */
+/**
+ * WebSocket messages: `messages '{"url": …}'` prints what it measured, as JSON. Each is a DDP ping, answered by a
+ * pong, or the call of a method.
+ */
 import { setTimeout as sleep } from "node:timers/promises";
 import { percentile } from "../statistics";
 import { DdpSession } from "./ddpSession";
 import { atRate } from "./pace";
 import type { Measured, RequestsArgs } from "./requests";
 
-/** A session that pings. */
-class Pinger {
-  readonly latencies: number[] = [];
-  private readonly sent: number[] = [];
-  readonly session: DdpSession;
+export interface MessagesArgs extends RequestsArgs {
+  /** Is called instead of a ping. */
+  method?: string;
+}
 
-  constructor(url: string, answered: (pinger: Pinger) => void) {
-    this.session = new DdpSession(url, ({ msg }) => {
-      if (msg === "pong") {
+/** A session that asks, and is answered in the order in which it asked. */
+class Asker {
+  readonly latencies: number[] = [];
+  failed = 0;
+  readonly session: DdpSession;
+  private readonly sent: number[] = [];
+
+  constructor({ url, method }: MessagesArgs, answered: (asker: Asker) => void) {
+    this.question = JSON.stringify(
+      method === undefined
+        ? { msg: "ping", id: "1" }
+        : { msg: "method", id: "1", method, params: [] },
+    );
+    this.session = new DdpSession(url, ({ msg, error }) => {
+      if (msg === "pong" || msg === "result") {
         this.latencies.push(performance.now() - (this.sent.shift() ?? NaN));
+        this.failed += error === undefined ? 0 : 1;
         answered(this);
       }
     });
   }
 
-  ping(): void {
+  private readonly question: string;
+
+  ask(): void {
     this.sent.push(performance.now());
-    this.session.send({ msg: "ping", id: "12345678" });
+    this.session.send(this.question);
   }
 }
 
-async function measure({ url, connections, seconds, rate }: RequestsArgs): Promise<Measured> {
+async function measure(args: MessagesArgs): Promise<Measured> {
+  const { connections, seconds, rate } = args;
   let going = true;
-  const again = (pinger: Pinger): void => {
+  const again = (asker: Asker): void => {
     if (going && rate === undefined) {
-      pinger.ping();
+      asker.ask();
     }
   };
-  const pingers = Array.from({ length: connections }, () => new Pinger(url, again));
-  for (const { session } of pingers) {
+  const askers = Array.from({ length: connections }, () => new Asker(args, again));
+  for (const { session } of askers) {
     await session.open();
   }
   const start = performance.now();
   if (rate === undefined) {
-    pingers.forEach((pinger) => {
-      pinger.ping();
+    askers.forEach((asker) => {
+      asker.ask();
     });
     await sleep(1000 * seconds);
   } else {
-    await atRate(rate, seconds, (index) => pingers[index % connections]?.ping());
+    await atRate(rate, seconds, (index) => askers[index % connections]?.ask());
   }
   going = false;
   const passed = (performance.now() - start) / 1000;
-  const latencies = pingers.flatMap((pinger) => pinger.latencies);
+  const latencies = askers.flatMap((asker) => asker.latencies);
   await sleep(500);
-  pingers.forEach(({ session }) => {
+  askers.forEach(({ session }) => {
     session.close();
   });
   return {
     operations: latencies.length,
     seconds: passed,
-    failed: 0,
+    failed: askers.reduce((sum, asker) => sum + asker.failed, 0),
     p50: percentile(latencies, 0.5),
     p99: percentile(latencies, 0.99),
   };
 }
 
-void measure(JSON.parse(process.argv[2] ?? "") as RequestsArgs).then((measured) => {
+void measure(JSON.parse(process.argv[2] ?? "") as MessagesArgs).then((measured) => {
   console.log(JSON.stringify(measured));
 });

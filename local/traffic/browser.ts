@@ -15,6 +15,8 @@ export interface Site {
   address: string;
   /** The balancer's certificate, in PEM. */
   certificate: string;
+  /** The address that visitors come from; by default any of this computer's. */
+  from?: string;
 }
 
 export interface Answer {
@@ -195,9 +197,14 @@ export class Browser {
   }
 }
 
-function tlsOptions({ address, certificate }: Site): { ca: string; lookup: LookupFunction } {
+function tlsOptions({ address, certificate, from }: Site): {
+  ca: string;
+  localAddress: string | undefined;
+  lookup: LookupFunction;
+} {
   return {
     ca: certificate,
+    localAddress: from,
     lookup: (_name, options, callback): void => {
       if (options.all) {
         callback(null, [{ address, family: 4 }]);
