@@ -1,12 +1,20 @@
 import { join } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import { projectFolder } from "../local/mockEngine";
-import { type BalanceOptions, benchBalance } from "./balance";
-import { benchFront, type FrontOptions } from "./front";
+import { benchBalance } from "./balance";
+import { benchBoot } from "./boot";
+import { benchFront } from "./front";
 import { benchPreview } from "./preview";
-import { benchScale, type ScaleOptions } from "./scale";
-import { benchSessions, type SessionsOptions } from "./sessions";
+import { benchScale } from "./scale";
+import { benchSessions } from "./sessions";
 import { benchRelease } from "./release";
+
+interface Bench {
+  name: string;
+  description: string;
+  /** Ends with 1 as the exit code where a goal is not met. */
+  run: (options: { repeats: number; out: string }) => Promise<void>;
+}
 
 function wholeNumber(text: string): number {
   const value = Number(text);
@@ -25,44 +33,58 @@ command
   .option("--out <folder>", "where to write preview.json", results)
   .action(({ pairs, out }: { pairs: number; out: string }) => benchPreview(pairs, out));
 
-command
-  .command("release")
-  .description(
-    "what visitors see of a release, a scale-out and another balancer, on the local region",
-  )
-  .option("--out <folder>", "where to write release.json and release.svg", results)
-  .action(({ out }: { out: string }) => benchRelease(out));
+/** Those that are repeated as often as they are told. */
+const benches: Bench[] = [
+  {
+    name: "front",
+    description: "Hitch and HAProxy against what others put in front of a host",
+    run: (options) => benchFront({ seconds: 5, ...options }),
+  },
+  {
+    name: "sessions",
+    description: "memory of idle sessions on the balancer and a host",
+    run: (options) => benchSessions({ most: 10_000, ...options }),
+  },
+  {
+    name: "balance",
+    description: "sessions on each host after one was away, by the way a host is chosen",
+    run: benchBalance,
+  },
+  {
+    name: "scale",
+    description: "method calls a second with one, two and three hosts",
+    run: (options) => benchScale({ seconds: 8, ...options }),
+  },
+  {
+    name: "boot",
+    description: "from a machine's creation until it is ready, on the local region",
+    run: benchBoot,
+  },
+  {
+    name: "release",
+    description:
+      "what visitors see of a release, a scale-out and another balancer, on the local region",
+    run: benchRelease,
+  },
+];
+for (const { name, description, run } of benches) {
+  command
+    .command(name)
+    .description(description)
+    .option("--repeats <number>", "how many times everything is measured", wholeNumber, 5)
+    .option("--out <folder>", `where to write ${name}.json and ${name}.svg`, results)
+    .action(run);
+}
 
 command
-  .command("front")
-  .description("Hitch and HAProxy against what others put in front of a host")
-  .option("--repeats <number>", "how many times each is measured", wholeNumber, 5)
-  .option("--seconds <number>", "how long each measurement takes", wholeNumber, 5)
-  .option("--out <folder>", "where to write front.json and front.svg", results)
-  .action((options: FrontOptions) => benchFront(options));
-
-command
-  .command("sessions")
-  .description("memory of idle sessions on the balancer and a host")
-  .option("--repeats <number>", "how many times it is measured", wholeNumber, 5)
-  .option("--most <number>", "how many sessions there are at most", wholeNumber, 10_000)
-  .option("--out <folder>", "where to write sessions.json and sessions.svg", results)
-  .action((options: SessionsOptions) => benchSessions(options));
-
-command
-  .command("balance")
-  .description("sessions on each host after one was away, by the way a host is chosen")
-  .option("--repeats <number>", "how many times it is measured", wholeNumber, 5)
-  .option("--out <folder>", "where to write balance.json and balance.svg", results)
-  .action((options: BalanceOptions) => benchBalance(options));
-
-command
-  .command("scale")
-  .description("method calls a second with one, two and three hosts")
-  .option("--repeats <number>", "how many times each is measured", wholeNumber, 5)
-  .option("--seconds <number>", "how long each measurement takes", wholeNumber, 8)
-  .option("--out <folder>", "where to write scale.json and scale.svg", results)
-  .action((options: ScaleOptions) => benchScale(options));
+  .command("all", { isDefault: true })
+  .description("all of these, which takes about an hour and a half")
+  .action(async () => {
+    await benchPreview(7, results);
+    for (const { run } of benches) {
+      await run({ repeats: 5, out: results });
+    }
+  });
 
 command.parseAsync().catch((error: unknown) => {
   console.error((error as Error).message);

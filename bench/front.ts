@@ -4,7 +4,7 @@ import type { TopLevelSpec } from "vega-lite";
 import { toolsFolder } from "../local/paths";
 import { makeOnce, runLogged } from "../local/toolchain/step";
 import type { Measured, RequestsArgs } from "./clients/requests";
-import { type Goal, writeResult } from "./results";
+import { barsWithSpread, type Goal, writeResult } from "./results";
 import { inTurn, median, spread, spreadText } from "./statistics";
 import { BenchSystem, silentStep, siteName } from "./system";
 
@@ -127,7 +127,7 @@ async function sample(
 }
 
 /** @throws Error if an operation failed, since what is measured would then be something else */
-export async function load(
+async function load(
   system: BenchSystem,
   front: Front,
   work: Work,
@@ -153,7 +153,7 @@ export async function load(
 }
 
 /** The balancer's own haproxy.cfg, but that HAProxy ends TLS itself, with the ciphers of stud.conf. */
-export async function startHaproxyAlone(system: BenchSystem): Promise<void> {
+async function startHaproxyAlone(system: BenchSystem): Promise<void> {
   const { sandbox } = system;
   const ciphers = /^ciphers = "(.*)"$/m.exec(sandbox.run("cat", "/etc/stud/stud.conf"))?.[1] ?? "";
   const tls = `ssl crt /etc/stud/pem/000.pem alpn http/1.1 ssl-min-ver TLSv1.2 ciphers ${ciphers}`;
@@ -234,7 +234,7 @@ http {
 `;
 }
 
-export async function startNginx(system: BenchSystem, program: string): Promise<void> {
+async function startNginx(system: BenchSystem, program: string): Promise<void> {
   system.sandbox.write("/etc/nginx-bench.conf", nginxConfig(system));
   await system.serve(
     "nginx",
@@ -244,7 +244,7 @@ export async function startNginx(system: BenchSystem, program: string): Promise<
 }
 
 /** Debian's package, unpacked only: installed, it would serve this computer's port 80. */
-export async function installNginx(): Promise<string> {
+async function installNginx(): Promise<string> {
   const folder = join(toolsFolder, "nginx");
   await makeOnce(folder, "nginx of Debian 12", async () => {
     const download = join(folder, "download");
@@ -328,31 +328,11 @@ function picture(samples: Sample[]): TopLevelSpec {
     spec: {
       width: 180,
       height: 90,
-      layer: [
-        { mark: { type: "bar", opacity: 0.6 }, encoding: { x: { aggregate: "median" } } },
-        { mark: { type: "rule" }, encoding: { x: { aggregate: "min" }, x2: { aggregate: "max" } } },
-      ].map(({ mark, encoding }) => ({
-        mark,
-        encoding: {
-          ...Object.fromEntries(
-            Object.entries(encoding).map(([channel, { aggregate }]) => [
-              channel,
-              {
-                aggregate,
-                field: "value",
-                ...(channel === "x" && { type: "quantitative", title: null }),
-              },
-            ]),
-          ),
-          y: {
-            field: "front",
-            type: "nominal",
-            title: null,
-            sort: Object.values(titles),
-          },
-        },
-      })) as never,
+      ...barsWithSpread(
+        { field: "value", title: null },
+        { field: "front", sort: Object.values(titles) },
+      ),
     },
     resolve: { scale: { x: "independent" } },
-  };
+  } as TopLevelSpec;
 }

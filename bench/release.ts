@@ -1,8 +1,7 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, tmpdir } from "node:os";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parse, View } from "vega";
-import { compile, type TopLevelSpec } from "vega-lite";
+import type { TopLevelSpec } from "vega-lite";
 import type { LoadReport } from "../local/traffic/load";
 import {
   type Stack,
@@ -12,6 +11,8 @@ import {
   updateWith,
 } from "../tests/local/stack/stack";
 import { variant } from "../tests/local/stack/variant";
+import { type Goal, writeResult } from "./results";
+import { inTurn, spread, spreadText } from "./statistics";
 
 /** One change of the running stack. */
 interface Change {
@@ -25,39 +26,58 @@ interface Measured extends LoadReport {
   updateSeconds: number;
 }
 
+/** Milliseconds for which new connections may wait where the address moves to another balancer. */
+const promisedOutage = 2000;
+
+export interface ReleaseOptions {
+  repeats: number;
+  out: string;
+}
+
 /**
  * Makes three changes of the stack on the local region, each under fifty sessions and twenty requests a
  * second; prints what the visitors saw and writes it to `out/release.json` and `out/release.svg`.
  */
-export async function benchRelease(out: string): Promise<void> {
+export async function benchRelease({ repeats, out }: ReleaseOptions): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "meteor-scale-bench-"));
-  const bundle = variant(folder, "2");
   const changes: Change[] = [
-    { title: "a release", config: { bundle } },
-    { title: "three hosts to five", config: { bundle, hostCount: 5 } },
-    { title: "another balancer", config: { bundle, hostCount: 5, maxHosts: 9 } },
+    { title: "a release", config: { bundle: variant(folder, "2") } },
+    { title: "three hosts to five", config: { hostCount: 5 } },
+    { title: "another balancer", config: { maxHosts: 9 } },
   ];
+  const measured: Measured[] = [];
   try {
-    const stack = await upStack();
-    const measured: Measured[] = [];
-    for (const change of changes) {
-      console.log(`Measuring ${change.title} …`);
-      measured.push(await measure(stack, change));
+    for (let repeat = 0; repeat < repeats; repeat += 1) {
+      const stack = await upStack();
+      let config = {};
+      for (const change of inTurn(changes, repeat)) {
+        console.log(`${repeat + 1} of ${repeats}: ${change.title} …`);
+        config = { ...config, ...change.config };
+        measured.push(await measure(stack, { ...change, config }));
+      }
     }
-    console.table(Object.fromEntries(measured.map((one) => [one.title, figures(one)])));
-    mkdirSync(out, { recursive: true });
-    const result = {
-      date: new Date().toISOString().slice(0, 10),
-      node: process.version,
-      cores: availableParallelism(),
-      changes: measured,
-    };
-    writeFileSync(join(out, "release.json"), `${JSON.stringify(result, undefined, 2)}\n`);
-    writeFileSync(join(out, "release.svg"), await picture(measured));
   } finally {
     rmSync(folder, { recursive: true });
     await upStack();
   }
+  const titles = changes.map(({ title }) => title);
+  await writeResult(
+    {
+      name: "release",
+      title: `What fifty open pages and twenty requests a second see of a change: median (least–most) of ${repeats}`,
+      // Second by second once for each change; more would say the same.
+      data: {
+        repeats,
+        changes: measured.map((one, index) =>
+          index < changes.length ? one : { ...one, timeline: undefined },
+        ),
+      },
+      table: releaseTable(measured, titles),
+      goals: releaseGoals(measured, titles),
+      picture: picture(measured.slice(0, changes.length)),
+    },
+    out,
+  );
 }
 
 async function measure(stack: Stack, { title, config }: Change): Promise<Measured> {
@@ -92,15 +112,52 @@ function figures(measured: Measured): Record<string, number> {
   };
 }
 
+function releaseTable(measured: Measured[], titles: string[]): string[][] {
+  const byTitle = titles.map((title) =>
+    measured.filter((one) => one.title === title).map((one) => figures(one)),
+  );
+  return [
+    ["", ...titles],
+    ...Object.keys(byTitle[0]?.[0] ?? {}).map((name) => [
+      name,
+      ...byTitle.map((all) => spreadText(spread(all.map((one) => one[name] ?? NaN)))),
+    ]),
+  ];
+}
+
+/** In every repeat: a release and more hosts cost no request and no call, another balancer a moment. */
+export function releaseGoals(measured: Measured[], titles: string[]): Goal[] {
+  return titles.map((title) => {
+    const all = measured.filter((one) => one.title === title);
+    const failed = all.reduce((sum, { failedRequests }) => sum + failedRequests.length, 0);
+    const lost = all.reduce(
+      (sum, { lostCalls, failedCalls }) => sum + lostCalls + failedCalls.length,
+      0,
+    );
+    const outage = Math.max(...all.map((one) => one.outage));
+    return title === "another balancer"
+      ? {
+          text: `${title}: no call is lost, and new connections wait for less than ${promisedOutage / 1000} s`,
+          measured: `${lost} were lost, and they waited for ${outage} ms at most`,
+          met: lost === 0 && outage < promisedOutage,
+        }
+      : {
+          text: `${title}: no request fails and no call is lost`,
+          measured: `${failed} failed and ${lost} were lost`,
+          met: failed === 0 && lost === 0,
+        };
+  });
+}
+
 /** Second by second, how long the slowest request and the slowest call took. */
-async function picture(measured: Measured[]): Promise<string> {
+function picture(measured: Measured[]): TopLevelSpec {
   const values = measured.flatMap(({ title, timeline }) =>
     timeline.flatMap(({ second, slowestConnection, longestWait }) => [
       { title, second, what: "new connection", milliseconds: slowestConnection },
       { title, second, what: "call of an open page", milliseconds: longestWait },
     ]),
   );
-  const specification: TopLevelSpec = {
+  return {
     data: { values: values.filter(({ milliseconds }) => milliseconds > 0) },
     facet: { row: { field: "title", title: null, sort: measured.map(({ title }) => title) } },
     spec: {
@@ -119,5 +176,4 @@ async function picture(measured: Measured[]): Promise<string> {
       },
     },
   };
-  return `${await new View(parse(compile(specification).spec)).toSVG()}\n`;
 }

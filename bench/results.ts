@@ -84,3 +84,27 @@ export async function writeResult(
 export function goalText({ text, measured, met }: Goal): string {
   return `${met ? "Met" : "NOT MET"}: ${text}; ${measured}.`;
 }
+
+/** Bars of medians with lines from the least to the most, one for each of a field's values. */
+export function barsWithSpread(
+  value: { field: string; title: string | null },
+  group: { field: string; sort?: string[] },
+): { encoding: object; layer: { mark: object; encoding: object }[] } {
+  const quantity = { field: value.field, type: "quantitative", title: value.title };
+  return {
+    encoding: { y: { field: group.field, type: "nominal", title: null, sort: group.sort } },
+    layer: [
+      {
+        mark: { type: "bar", opacity: 0.6 },
+        encoding: { x: { ...quantity, aggregate: "median" } },
+      },
+      {
+        mark: { type: "rule" },
+        encoding: {
+          x: { ...quantity, aggregate: "min" },
+          x2: { field: value.field, aggregate: "max" },
+        },
+      },
+    ],
+  };
+}

@@ -1,7 +1,7 @@
 import type { TopLevelSpec } from "vega-lite";
 import type { MessagesArgs } from "./clients/messages";
 import type { Measured } from "./clients/requests";
-import { type Goal, writeResult } from "./results";
+import { barsWithSpread, type Goal, writeResult } from "./results";
 import { inTurn, median, spread, spreadText } from "./statistics";
 import { BenchSystem } from "./system";
 
@@ -130,28 +130,14 @@ export function scaleGoals(samples: Sample[]): Goal[] {
 }
 
 function picture(samples: Sample[]): TopLevelSpec {
+  const values = samples.map(({ hosts, perSecond }) => ({
+    hosts: `${hosts} ${hosts === 1 ? "host" : "hosts"}`,
+    perSecond,
+  }));
   return {
-    data: { values: samples },
-    width: 360,
-    height: 220,
-    encoding: {
-      x: { field: "hosts", type: "ordinal", title: "hosts", axis: { labelAngle: 0 } },
-      y: { type: "quantitative" },
-    },
-    layer: [
-      {
-        mark: { type: "bar", opacity: 0.6 },
-        encoding: {
-          y: { aggregate: "median", field: "perSecond", title: "method calls a second" },
-        },
-      },
-      {
-        mark: { type: "rule" },
-        encoding: {
-          y: { aggregate: "min", field: "perSecond" },
-          y2: { aggregate: "max", field: "perSecond" },
-        },
-      },
-    ],
-  };
+    data: { values },
+    width: 480,
+    height: 120,
+    ...barsWithSpread({ field: "perSecond", title: "method calls a second" }, { field: "hosts" }),
+  } as TopLevelSpec;
 }

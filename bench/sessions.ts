@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { TopLevelSpec } from "vega-lite";
-import { type Goal, writeResult } from "./results";
+import { barsWithSpread, type Goal, writeResult } from "./results";
 import { figure, median, spread, spreadText } from "./statistics";
 import { BenchSystem, type Client, fileLimit } from "./system";
 import { haproxyConfig } from "../userdata/balancer/haproxyConfig";
@@ -211,26 +211,9 @@ function picture(runs: Level[][]): TopLevelSpec {
     data: { values },
     width: 480,
     height: 140,
-    encoding: { y: { field: "part", type: "nominal", title: null, sort: Object.values(titles) } },
-    layer: [
-      {
-        mark: { type: "bar", opacity: 0.6 },
-        encoding: {
-          x: {
-            aggregate: "median",
-            field: "kibibytes",
-            type: "quantitative",
-            title: "KiB for each idle session",
-          },
-        },
-      },
-      {
-        mark: { type: "rule" },
-        encoding: {
-          x: { aggregate: "min", field: "kibibytes", type: "quantitative" },
-          x2: { aggregate: "max", field: "kibibytes" },
-        },
-      },
-    ],
-  };
+    ...barsWithSpread(
+      { field: "kibibytes", title: "KiB for each idle session" },
+      { field: "part", sort: Object.values(titles) },
+    ),
+  } as TopLevelSpec;
 }
