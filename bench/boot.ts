@@ -91,12 +91,12 @@ function readBoot(role: string, instanceId: string): Boot {
  * @throws Error if the journal has no whole boot
  */
 export function phasesOf(created: number, entries: JournalEntry[]): Phase[] {
-  const when = (text: string): JournalEntry => {
-    const entry = entries.find((one) => one.text.startsWith(text));
+  const when = (pattern: RegExp): number => {
+    const entry = entries.find(({ text }) => pattern.test(text));
     if (entry === undefined) {
-      throw new Error(`the journal has nothing that begins with "${text}"`);
+      throw new Error(`the journal has nothing like ${String(pattern)}`);
     }
-    return entry;
+    return entry.at;
   };
   const steps = entries.flatMap(({ at, text }) => {
     const name = /^step (\S+)$/.exec(text)?.[1];
@@ -105,11 +105,11 @@ export function phasesOf(created: number, entries: JournalEntry[]): Phase[] {
   const marks = [
     { name: "start of systemd", at: created },
     { name: "systemd", at: entries[0]?.at ?? NaN },
-    { name: "cloud-init", at: when("Starting cloud-init-local.service").at },
-    { name: "look for packages", at: when("Starting cloud-final.service").at },
+    { name: "cloud-init", at: when(/^Cloud-init .* running 'init-local'/) },
+    { name: "look for packages", at: when(/^Starting cloud-final\.service/) },
     ...steps,
     // The tag `ready` is set by what ends with it, so it counts to the last step.
-    { name: "end", at: when("Finished cloud-final.service").at },
+    { name: "end", at: when(/^Finished cloud-final\.service/) },
   ];
   return marks.slice(0, -1).map(({ name, at }, index) => ({
     name,

@@ -38,7 +38,7 @@ const benches: Bench[] = [
   {
     name: "front",
     description: "Hitch and HAProxy against what others put in front of a host",
-    run: (options) => benchFront({ seconds: 5, ...options }),
+    run: (options) => benchFront({ seconds: 3, ...options }),
   },
   {
     name: "sessions",
@@ -53,7 +53,7 @@ const benches: Bench[] = [
   {
     name: "scale",
     description: "method calls a second with one, two and three hosts",
-    run: (options) => benchScale({ seconds: 8, ...options }),
+    run: (options) => benchScale({ seconds: 5, ...options }),
   },
   {
     name: "boot",
