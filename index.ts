@@ -1,5 +1,5 @@
-import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
+import * as aws from "./components/aws";
 import { Backups } from "./components/backups";
 import { Balancer } from "./components/balancer";
 import { type BundleLocation, UploadedBundle } from "./components/bundle";

@@ -1,6 +1,6 @@
-import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 import { balancerMachine } from "../userdata/balancer/balancerMachine";
+import * as aws from "./aws";
 import type { Certificate } from "./certificate";
 import { type InstanceType, Machine, type MachineDefaults, secretsPermission } from "./machine";
 import { meteorPort } from "./meteorPool";

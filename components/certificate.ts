@@ -1,7 +1,7 @@
 import { createHash, X509Certificate } from "node:crypto";
-import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 import * as tls from "@pulumi/tls";
+import * as aws from "./aws";
 import { Secrets } from "./secrets";
 
 /** A certificate with its intermediates, and its key. */

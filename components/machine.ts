@@ -1,4 +1,3 @@
-import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 import { createHash } from "node:crypto";
 import {
@@ -10,6 +9,7 @@ import {
 } from "../userdata/cloudConfig";
 import type { SecurityUpgrades } from "../userdata/machine/aptConfig";
 import { type CommonMachineArgs, withCommon } from "../userdata/machine/commonMachine";
+import * as aws from "./aws";
 import type { PrivateBucket } from "./privateBucket";
 import { logGroupOf } from "./monitoring";
 

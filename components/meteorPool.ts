@@ -1,8 +1,8 @@
-import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
 import type { MachineContents } from "../userdata/cloudConfig";
 import { meteorMachine } from "../userdata/meteor/meteorMachine";
+import * as aws from "./aws";
 import type { BundleLocation } from "./bundle";
 import { type InstanceType, Machine, type MachineDefaults, volumeIdForSize } from "./machine";
 import { zoneName } from "./network";

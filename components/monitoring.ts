@@ -1,6 +1,6 @@
-import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 import type { CommonMachineArgs } from "../userdata/machine/commonMachine";
+import * as aws from "./aws";
 import { dashboardBody } from "./dashboard";
 import type { Machine } from "./machine";
 

@@ -1,6 +1,6 @@
-import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 import { Netmask } from "netmask";
+import * as aws from "./aws";
 
 /** The private DNS zone of every stack; it exists inside the VPC only. */
 export const zoneName = "meteor.internal";

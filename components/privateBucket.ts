@@ -1,5 +1,5 @@
-import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
+import * as aws from "./aws";
 
 /** What an object has: a text, or a file of this computer. */
 export type ObjectBody = { content: string } | { source: pulumi.asset.FileAsset };

@@ -1,5 +1,5 @@
-import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
+import * as aws from "./aws";
 import { canBePublic, isInZone } from "./hostNames";
 
 /** A public zone of Route 53. */

@@ -1,6 +1,6 @@
 import { createHmac } from "node:crypto";
-import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
+import * as aws from "./aws";
 
 export interface SecretsArgs {
   /** SSM path, without a slash at its end; each machine may read its own path only. */
