@@ -20,11 +20,13 @@ import { NatInstance } from "./components/natInstance";
 import { Network } from "./components/network";
 import { PrivateBucket } from "./components/privateBucket";
 import { lookUpHostedZone, PublicNames } from "./components/publicNames";
+import { leaveOutDiagnostics } from "./components/sdkDiagnostics";
 import { Secrets } from "./components/secrets";
 import type { CommonMachineArgs } from "./userdata/machine/commonMachine";
 
 // Node 20.20 and 22.23 otherwise spin for ever while they print an error's source-mapped stack.
 (Error as { prepareStackTrace?: unknown }).prepareStackTrace = undefined;
+leaveOutDiagnostics();
 
 export = async (): Promise<Record<string, unknown>> => {
   const config = readConfig();
