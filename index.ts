@@ -204,7 +204,8 @@ export = async (): Promise<Record<string, unknown>> => {
     balancer: balancer.machine,
     hosts: pool.hosts,
     members: members.map(({ machine }) => machine),
-    dependsOn: [pool, balancer],
+    // Not the pool itself: that is each of its resources, in each alarm of each machine.
+    dependsOn: [pool.gate, balancer],
   });
   const publicNames = new PublicNames("names", {
     names: config.names,

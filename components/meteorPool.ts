@@ -56,6 +56,8 @@ export class MeteorPool extends pulumi.ComponentResource {
   /** Every name that the balancer lists, each with a record. */
   readonly slots: string[];
   readonly machines: Machine[];
+  /** There once all hosts have proven themselves. */
+  readonly gate: pulumi.Resource;
 
   constructor(name: string, args: MeteorPoolArgs, options?: pulumi.ComponentResourceOptions) {
     super("meteor-scale:meteor:MeteorPool", name, {}, options);
@@ -79,6 +81,7 @@ export class MeteorPool extends pulumi.ComponentResource {
       },
       { parent: this },
     );
+    this.gate = gate.parameter;
     this.slots.forEach((slot, index) => {
       new aws.route53.Record(
         `${name}-${slot}-name`,
