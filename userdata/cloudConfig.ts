@@ -64,8 +64,18 @@ export function unit(folder: Folder, name: string): MachineFile {
  * readers of the repository, and another one is to replace no machine.
  */
 export function staticFile(folder: Folder, name: string): string {
+  const path = join(__dirname, folder, name);
+  const text = staticTexts.get(path) ?? withoutComments(name, readFileSync(path, "utf8"));
+  staticTexts.set(path, text);
+  return text;
+}
+
+/** Those that were read: every machine of a role has the same. */
+const staticTexts = new Map<string, string>();
+
+function withoutComments(name: string, text: string): string {
   const comment = name.endsWith(".lua") ? /^\s*--/ : /^\s*(#|\/\/)/;
-  return readFileSync(join(__dirname, folder, name), "utf8")
+  return text
     .split("\n")
     .filter((line) => line.startsWith("#!") || !comment.test(line))
     .join("\n");
