@@ -38,8 +38,13 @@ export interface Engine {
 /**
  * Starts an engine for one run of one program in a process of its own. It answers at once, and as if
  * every resource of the stack were there, so that the program makes the user data of every machine.
+ *
+ * @param onLast is called when the program has registered all, and waits for leave to end
  */
-export async function startEngine(stack: string): Promise<Engine> {
+export async function startEngine(
+  stack: string,
+  onLast: () => void = () => undefined,
+): Promise<Engine> {
   const registrations: Registrations = { resources: [], lastAt: 0, errors: [] };
   const monitor = await mockMonitor(stack, registrations.resources);
   const nothing = unary(() => new Empty());
@@ -67,7 +72,10 @@ export async function startEngine(stack: string): Promise<Engine> {
       return new Empty();
     }),
     registerResourceHook: nothing,
-    signalAndWaitForShutdown: nothing,
+    signalAndWaitForShutdown: unary(() => {
+      onLast();
+      return new Empty();
+    }),
   });
   server.addService(EngineService, {
     log: unary((request: LogRequest) => {

@@ -1,113 +1,132 @@
+import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { ProgramInfo, RunRequest } from "@pulumi/pulumi/proto/language_pb";
 import { Struct } from "google-protobuf/google/protobuf/struct_pb";
+import type { TopLevelSpec } from "vega-lite";
 import { buildSampleBundle, sampleBundleFile } from "../local/app/buildSampleBundle";
 import { startProgram } from "../local/languageHost/program";
 import { projectFolder, readProject, withDefaults } from "../local/mockEngine";
 import { startEngine } from "./engine";
+import { barsWithSpread, type Goal, writeResult } from "./results";
+import { inTurn, median, spread, spreadText } from "./statistics";
 
-/** Program part of a preview in terms of an empty program's: what the project promises at most. */
-const promisedRatio = 2.5;
+/** The most that is promised of the program with three hosts, in terms of an empty one. */
+const promisedRatio = 1.5;
+/** Milliseconds that one more host takes, less than which is promised. */
+const promisedGrowth = 5;
+/** How much more the later hosts may take than the first where growth counts as linear. */
+const linear = 1.25;
 
 interface Program {
   title: string;
   folder: string;
   entryPoint: string;
+  /** Of Pulumi.yaml's `runtime`. */
+  options: Record<string, string>;
+  /** Of this project's stack. */
+  hosts: number;
+}
+
+const { options } = readProject().runtime;
+
+function project(hosts: number): Program {
+  return {
+    title: `this project, ${hosts} hosts`,
+    folder: projectFolder,
+    entryPoint: ".",
+    options,
+    hosts,
+  };
+}
+
+function empty(title: string, name: string, runtime: Record<string, string> = options): Program {
+  const folder = join(__dirname, "programs", name);
+  return { title, folder, entryPoint: "index.ts", options: runtime, hosts: 0 };
 }
 
 /**
- * All have the project's tsconfig, which checks no types. An empty program as `pulumi new` makes it
- * checks them and takes twice as long; measured against that one, the project would look better.
+ * The empty ones have the project's tsconfig, which checks no types, but for one that is as `pulumi new typescript`
+ * makes it. A hundred hosts are the most that the balancer's user data has room for.
  */
-const programs = {
-  project: { title: "this project", folder: projectFolder, entryPoint: "." },
-  empty: {
-    title: "empty, imports @pulumi/pulumi",
-    folder: join(__dirname, "programs", "empty"),
-    entryPoint: "index.ts",
-  },
-  emptyWithAws: {
-    title: "empty, imports @pulumi/aws too",
-    folder: join(__dirname, "programs", "emptyWithAws"),
-    entryPoint: "index.ts",
-  },
+export const programs = {
+  empty: empty("empty", "empty"),
+  emptyWithAws: empty("empty, imports @pulumi/aws", "emptyWithAws"),
+  emptyOfTemplate: empty("empty, as pulumi new makes it", "emptyOfTemplate", {}),
+  hosts3: project(3),
+  hosts50: project(50),
+  hosts100: project(100),
 } satisfies Record<string, Program>;
 
-type ProgramName = keyof typeof programs;
+export type ProgramName = keyof typeof programs;
 const names = Object.keys(programs) as ProgramName[];
 
-/** What was measured, as it is written to preview.json. */
-export interface PreviewResult {
-  /** Year, month and day. */
-  date: string;
-  node: string;
-  cores: number;
-  /** Size of the application's bundle, which the project reads and hashes. */
-  bundleBytes: number;
-  /** How many resources each program registered, the stack itself left out. */
-  resources: Record<ProgramName, number>;
-  /** From the start of Node to the last registration, one for each pair. */
-  milliseconds: Record<ProgramName, number[]>;
-  /** The project's time in terms of another's: the median of all pairs. */
-  ratios: Record<Exclude<ProgramName, "project">, number>;
+/** One run of one program. */
+export interface PreviewSample {
+  program: ProgramName;
+  /** From the start of Node to the last registration. */
+  milliseconds: number;
+  /** The most memory that was resident, in MiB. */
+  megabytes: number;
+  /** How many it registered, the stack itself left out. */
+  resources: number;
 }
 
 /**
- * Times the program part of `pulumi preview` (start of Node to last registration) for this project
- * and for empty programs, in turn; prints what comes out and writes it to `out/preview.json`.
+ * Measures the program part of `pulumi preview` (start of Node to last registration) for this project
+ * and for empty programs, in turn; prints what comes out and writes it to `out/preview.json` and `out/preview.svg`.
  *
  * @param pairs how many times each is measured, after a warm-up
  */
 export async function benchPreview(pairs: number, out: string): Promise<void> {
   await buildSampleBundle();
-  const resources = { project: 0, empty: 0, emptyWithAws: 0 };
-  const milliseconds: PreviewResult["milliseconds"] = { project: [], empty: [], emptyWithAws: [] };
+  const samples: PreviewSample[] = [];
   for (let pair = 0; pair <= pairs; pair += 1) {
-    for (const name of names) {
-      const run = await preview(programs[name]);
-      resources[name] = run.resources;
+    for (const name of inTurn(names, pair)) {
+      const sample = await runPreview(name);
       if (pair > 0) {
-        milliseconds[name].push(Math.round(run.milliseconds));
+        samples.push(sample);
       }
     }
   }
-  const result: PreviewResult = {
-    date: new Date().toISOString().slice(0, 10),
-    node: process.version,
-    cores: availableParallelism(),
-    bundleBytes: statSync(sampleBundleFile).size,
-    resources,
-    milliseconds,
-    ratios: {
-      empty: rounded(median(ratios(milliseconds.project, milliseconds.empty))),
-      emptyWithAws: rounded(median(ratios(milliseconds.project, milliseconds.emptyWithAws))),
+  await writeResult(
+    {
+      name: "preview",
+      title: `Program part of pulumi preview: median (least–most) of ${pairs}`,
+      data: { pairs, bundleBytes: statSync(sampleBundleFile).size, samples },
+      table: previewTable(samples),
+      goals: previewGoals(samples),
+      picture: picture(samples),
     },
-  };
-  print(result);
-  mkdirSync(out, { recursive: true });
-  writeFileSync(join(out, "preview.json"), `${JSON.stringify(result, undefined, 2)}\n`);
+    out,
+  );
 }
 
 /** Runs a program as the engine would for a preview of a stack that runs. */
-async function preview({
-  title,
-  folder,
-  entryPoint,
-}: Program): Promise<{ milliseconds: number; resources: number }> {
-  const engine = await startEngine("bench");
+export async function runPreview(name: ProgramName): Promise<PreviewSample> {
+  const program: Program = programs[name];
+  let child: ChildProcess | undefined;
+  let megabytes = NaN;
+  const engine = await startEngine("bench", () => {
+    megabytes = peakMemory(child?.pid);
+  });
   try {
-    const request = runRequest(folder, entryPoint, engine.address);
+    const request = runRequest(program, engine.address);
     const start = performance.now();
-    const [code] = (await once(startProgram(request, engine.address), "exit")) as [number | null];
+    child = startProgram(request, engine.address);
+    const [code] = (await once(child, "exit")) as [number | null];
     const { errors, lastAt, resources } = engine.registrations;
     if (code !== 0 || errors.length > 0) {
-      throw new Error(`${title}: it ended with ${code ?? "a signal"}\n${errors.join("\n")}`);
+      throw new Error(
+        `${program.title}: it ended with ${code ?? "a signal"}\n${errors.join("\n")}`,
+      );
     }
     return {
-      milliseconds: lastAt - start,
+      program: name,
+      milliseconds: Math.round(lastAt - start),
+      megabytes: Math.round(megabytes),
       resources: resources.filter(({ type }) => type !== "pulumi:pulumi:Stack").length,
     };
   } finally {
@@ -115,10 +134,15 @@ async function preview({
   }
 }
 
-function runRequest(folder: string, entryPoint: string, monitorAddress: string): RunRequest {
-  const { name, runtime } = readProject();
+/** In MiB. What the system tells of a process that has ended counts its parent's memory too. */
+function peakMemory(pid: number | undefined): number {
+  const status = readFileSync(`/proc/${pid ?? "self"}/status`, "utf8");
+  return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024;
+}
+
+function runRequest(program: Program, monitorAddress: string): RunRequest {
   const request = new RunRequest()
-    .setProject(name)
+    .setProject(readProject().name)
     .setStack("bench")
     .setOrganization("organization")
     .setMonitorAddress(monitorAddress)
@@ -128,14 +152,15 @@ function runRequest(folder: string, entryPoint: string, monitorAddress: string):
     .setInfo(
       new ProgramInfo()
         .setRootDirectory(projectFolder)
-        .setProgramDirectory(folder)
-        .setEntryPoint(entryPoint)
-        .setOptions(Struct.fromJavaScript(runtime.options)),
+        .setProgramDirectory(program.folder)
+        .setEntryPoint(program.entryPoint)
+        .setOptions(Struct.fromJavaScript(program.options)),
     );
   const config = withDefaults({
     "aws:region": "eu-central-1",
     bundle: sampleBundleFile,
     rootUrl: "https://app.example.com",
+    ...(program.hosts > 0 && { hostCount: program.hosts, maxHosts: Math.max(8, program.hosts) }),
   });
   for (const [key, value] of Object.entries(config)) {
     request.getConfigMap().set(key, value);
@@ -143,40 +168,94 @@ function runRequest(folder: string, entryPoint: string, monitorAddress: string):
   return request;
 }
 
-function ratios(times: number[], others: number[]): number[] {
-  return times.map((time, pair) => time / (others[pair] ?? NaN));
+function valuesOf(
+  samples: PreviewSample[],
+  program: ProgramName,
+  key: "milliseconds" | "megabytes",
+): number[] {
+  return samples.filter((sample) => sample.program === program).map((sample) => sample[key]);
 }
 
-function median(values: number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const [low, high] = [sorted[(sorted.length - 1) >> 1], sorted[sorted.length >> 1]];
-  return ((low ?? NaN) + (high ?? NaN)) / 2;
+/** A program's time in terms of another's, in each pair. */
+export function ratiosOf(
+  samples: PreviewSample[],
+  program: ProgramName,
+  other: ProgramName,
+): number[] {
+  const others = valuesOf(samples, other, "milliseconds");
+  return valuesOf(samples, program, "milliseconds").map(
+    (time, pair) => time / (others[pair] ?? NaN),
+  );
 }
 
-function rounded(ratio: number): number {
-  return Number(ratio.toFixed(2));
+/** Milliseconds that one more host takes between two sizes of the stack, in each pair. */
+export function growthsOf(samples: PreviewSample[], from: ProgramName, to: ProgramName): number[] {
+  const before = valuesOf(samples, from, "milliseconds");
+  const hosts = programs[to].hosts - programs[from].hosts;
+  return valuesOf(samples, to, "milliseconds").map(
+    (time, pair) => (time - (before[pair] ?? NaN)) / hosts,
+  );
 }
 
-function print({ milliseconds, resources, ...result }: PreviewResult): void {
-  const row = (cells: string[]): string =>
-    cells.map((cell, at) => (at === 0 ? cell.padEnd(32) : cell.padStart(11))).join("");
-  const summary = (values: number[]): number[] => [
-    median(values),
-    Math.min(...values),
-    Math.max(...values),
+export function previewTable(samples: PreviewSample[]): string[][] {
+  return [
+    ["program", "resources", "time, ms", "times empty", "peak memory, MiB"],
+    ...names.map((name) => [
+      programs[name].title,
+      String(samples.find(({ program }) => program === name)?.resources ?? "-"),
+      ...[
+        valuesOf(samples, name, "milliseconds"),
+        ratiosOf(samples, name, "empty"),
+        valuesOf(samples, name, "megabytes"),
+      ].map((values) => spreadText(spread(values))),
+    ]),
   ];
-  console.log(`Program part of pulumi preview: Node ${result.node}, ${result.cores} cores\n`);
-  console.log(row(["in milliseconds", "median", "min", "max", "resources"]));
-  for (const name of names) {
-    const times = summary(milliseconds[name]).map((time) => time.toFixed(0));
-    console.log(row([programs[name].title, ...times, String(resources[name])]));
-  }
-  console.log(`\n${row(["this project in terms of", "median", "min", "max"])}   each pair`);
-  for (const name of ["empty", "emptyWithAws"] as const) {
-    const all = ratios(milliseconds.project, milliseconds[name]);
-    const each = all.map((ratio) => ratio.toFixed(2)).join(" ");
-    const cells = summary(all).map((ratio) => ratio.toFixed(2));
-    console.log(`${row([programs[name].title, ...cells])}   ${each}`);
-  }
-  console.log(`\nPromised: at most ${promisedRatio} times the first of these.`);
+}
+
+export function previewGoals(samples: PreviewSample[]): Goal[] {
+  const ratios = spread(ratiosOf(samples, "hosts3", "empty"));
+  const template = spread(ratiosOf(samples, "hosts3", "emptyOfTemplate"));
+  const growth = spread(growthsOf(samples, "hosts3", "hosts100"));
+  const first = median(growthsOf(samples, "hosts3", "hosts50"));
+  const later = median(growthsOf(samples, "hosts50", "hosts100"));
+  return [
+    {
+      text: `three hosts: at most ${promisedRatio} times an empty program`,
+      measured: `it is ${spreadText(ratios)}, and ${spreadText(template)} times one as pulumi new makes it`,
+      met: ratios.median <= promisedRatio,
+    },
+    {
+      text: `one more host: less than ${promisedGrowth} ms`,
+      measured: `it is ${spreadText(growth)}`,
+      met: growth.median < promisedGrowth,
+    },
+    {
+      text: `growth is linear: the last fifty hosts take at most ${linear} times as long as those before`,
+      measured: `it is ${later.toFixed(1)} after ${first.toFixed(1)} ms a host`,
+      met: later <= linear * first,
+    },
+  ];
+}
+
+function picture(samples: PreviewSample[]): TopLevelSpec {
+  const values = samples.flatMap(({ program, milliseconds, megabytes }) => {
+    const { title } = programs[program];
+    return [
+      { title, what: "milliseconds", value: milliseconds },
+      { title, what: "peak memory, MiB", value: megabytes },
+    ];
+  });
+  return {
+    data: { values },
+    facet: { row: { field: "what", type: "nominal", title: null } },
+    resolve: { scale: { x: "independent" } },
+    spec: {
+      width: 480,
+      height: 150,
+      ...barsWithSpread(
+        { field: "value", title: null },
+        { field: "title", sort: names.map((name) => programs[name].title) },
+      ),
+    },
+  } as TopLevelSpec;
 }

@@ -1,18 +1,36 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import type { PreviewResult } from "../../bench/preview";
-import { projectFolder, runProgram, withDefaults } from "../../local/mockEngine";
+import {
+  growthsOf,
+  previewGoals,
+  type PreviewSample,
+  previewTable,
+  type ProgramName,
+  ratiosOf,
+  runPreview,
+} from "../../bench/preview";
+import { buildSampleBundle } from "../../local/app/buildSampleBundle";
+import { runProgram, withDefaults } from "../../local/mockEngine";
 import { sampleBundle } from "../sampleBundle";
-import { run } from "../tools";
 
-test("the preview that is measured registers all resources, and the empty ones none", async () => {
-  const out = mkdtempSync(join(tmpdir(), "meteor-scale-bench-"));
-  const printed = run(join(projectFolder, "node_modules", ".bin", "tsx"), [
-    ...[join(projectFolder, "bench", "cli.ts"), "preview", "--pairs", "1", "--out", out],
-  ]);
-  const result = JSON.parse(readFileSync(join(out, "preview.json"), "utf8")) as PreviewResult;
-  rmSync(out, { recursive: true });
+/** Two pairs, the second on a machine that is half as fast. */
+function samplesOf(times: Record<ProgramName, number>): PreviewSample[] {
+  return [1, 2].flatMap((factor) =>
+    Object.entries(times).map(([program, time]) => ({
+      program: program as ProgramName,
+      milliseconds: time * factor,
+      megabytes: 200,
+      resources: 1,
+    })),
+  );
+}
+
+const good = samplesOf({
+  ...{ empty: 800, emptyWithAws: 900, emptyOfTemplate: 1600 },
+  ...{ hosts3: 1200, hosts50: 1294, hosts100: 1394 },
+});
+
+test("the preview that is measured registers all resources, and the empty one none", async () => {
+  await buildSampleBundle();
+  const [project, empty] = [await runPreview("hosts3"), await runPreview("empty")];
   const { resources } = await runProgram(
     "test",
     withDefaults({
@@ -21,10 +39,30 @@ test("the preview that is measured registers all resources, and the empty ones n
       rootUrl: "https://app.example.com",
     }),
   );
-  expect(result.resources).toEqual({ project: resources.length, empty: 0, emptyWithAws: 0 });
-  expect(Object.values(result.milliseconds).flat()).toHaveLength(3);
-  for (const time of Object.values(result.milliseconds).flat()) {
-    expect(time).toBeGreaterThan(0);
-  }
-  expect(printed).toContain(result.ratios.empty.toFixed(2));
+  expect([project.resources, empty.resources]).toEqual([resources.length, 0]);
+  expect(empty.milliseconds).toBeGreaterThan(0);
+  expect(empty.megabytes).toBeGreaterThan(0);
+  expect(project.megabytes).toBeGreaterThan(empty.megabytes);
+});
+
+test("programs are compared within one pair", () => {
+  expect(ratiosOf(good, "hosts3", "empty")).toEqual([1.5, 1.5]);
+  expect(growthsOf(good, "hosts3", "hosts50")).toEqual([2, 4]);
+  expect(previewTable(good)[4]).toEqual([
+    ...["this project, 3 hosts", "1", "1800 (1200–2400)", "1.50 (1.50–1.50)", "200 (200–200)"],
+  ]);
+});
+
+test.each<[string, Partial<Record<ProgramName, number>>, boolean[]]>([
+  ["all is as promised", {}, [true, true, true]],
+  ["three hosts take too long", { hosts3: 1210 }, [false, true, true]],
+  ["a host takes too long", { hosts50: 1500, hosts100: 1750 }, [true, false, true]],
+  ["later hosts take longer", { hosts100: 1450 }, [true, true, false]],
+])("the goals tell that %s", (_, times, met) => {
+  const samples = samplesOf({
+    ...{ empty: 800, emptyWithAws: 900, emptyOfTemplate: 1600 },
+    ...{ hosts3: 1200, hosts50: 1294, hosts100: 1394 },
+    ...times,
+  });
+  expect(previewGoals(samples).map((goal) => goal.met)).toEqual(met);
 });
