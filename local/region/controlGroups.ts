@@ -87,11 +87,7 @@ function mounted(): Hierarchy[] {
  * @param parent the folder of all groups of this kind
  * @returns the files into which a process writes itself to join them
  */
-export function createControlGroups(
-  name: string,
-  limits: Limits,
-  parent = regionGroups,
-): string[] {
+export function createControlGroups(name: string, limits: Limits, parent = regionGroups): string[] {
   return mounted().map((hierarchy) => {
     const folder = join(hierarchy.path, parent, name);
     mkdirSync(folder, { recursive: true });
