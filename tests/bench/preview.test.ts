@@ -17,6 +17,7 @@ function samplesOf(times: Record<ProgramName, number>): PreviewSample[] {
     Object.entries(times).map(([program, time]) => ({
       program: program as ProgramName,
       milliseconds: time * factor,
+      cpuMilliseconds: time,
       megabytes: 200,
       resources: 1,
     })),
@@ -41,6 +42,7 @@ test("the preview that is measured registers all resources, and the empty one no
   );
   expect([project.resources, empty.resources]).toEqual([resources.length, 0]);
   expect(empty.milliseconds).toBeGreaterThan(0);
+  expect(empty.cpuMilliseconds).toBeGreaterThan(0);
   expect(empty.megabytes).toBeGreaterThan(0);
   expect(project.megabytes).toBeGreaterThan(empty.megabytes);
 });
@@ -49,7 +51,8 @@ test("programs are compared within one pair", () => {
   expect(ratiosOf(good, "hosts3", "empty")).toEqual([1.5, 1.5]);
   expect(growthsOf(good, "hosts3", "hosts50")).toEqual([2, 4]);
   expect(previewTable(good)[4]).toEqual([
-    ...["this project, 3 hosts", "1", "1800 (1200–2400)", "1.50 (1.50–1.50)", "200 (200–200)"],
+    ...["this project, 3 hosts", "1", "1800 (1200–2400)", "1.50 (1.50–1.50)"],
+    ...["1200 (1200–1200)", "1.50 (1.50–1.50)", "200 (200–200)"],
   ]);
 });
 
