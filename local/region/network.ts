@@ -184,8 +184,8 @@ export async function detachNamespace(name: string): Promise<void> {
   await run("ip", ["netns", "delete", namespacePrefix + name]);
 }
 
-/** An interface's name has at most 15 characters, so it is the end, which tells instances apart. */
-function linkName(name: string): string {
+/** The router's interface to a namespace. Its name has at most 15 characters, so it is the end, which tells instances apart. */
+export function linkName(name: string): string {
   return `m-${name.slice(-12)}`;
 }
 

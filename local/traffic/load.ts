@@ -39,6 +39,36 @@ export interface LongWait {
   losses: number[];
 }
 
+/** A call that a page made around the mark, in seconds after the mark. */
+export interface MarkedCall {
+  /** When the page made it; it is sent as soon as there is a connection. */
+  at: number;
+  /** When its answer came; undefined: none came, or an error. */
+  answeredAt?: number;
+}
+
+/** A page that was open at the mark. */
+export interface MarkedSession {
+  transport: Transport;
+  /** The host that served it at the mark. */
+  host: string;
+  /** Whether its cookie names another host at the end than at the mark. */
+  moved: boolean;
+  /** When its connection broke, in seconds after the mark. */
+  losses: number[];
+  /** Those without an answer at the mark, and all that came later. */
+  calls: MarkedCall[];
+}
+
+/** What was asked around a moment that was marked. */
+export interface Marked {
+  sessions: MarkedSession[];
+  /** Requests over new connections, sent since then. */
+  connections: MarkedCall[];
+  /** Requests that failed, sent or under way since then, in seconds after the mark. */
+  failedRequests: FailedRequest[];
+}
+
 /** What the visitors of an application saw. */
 export interface LoadReport {
   seconds: number;
@@ -67,10 +97,14 @@ export interface LoadReport {
   movedCookies: number;
   /** How many sessions each host process serves at the end, by host and version. */
   hosts: Record<string, number>;
+  /** Since the mark; undefined where there was none. */
+  marked?: Marked;
 }
 
 /** Visitors in a process of their own, so that nothing else delays them. */
 export interface Load {
+  /** Notes the moment, and which host serves each session. */
+  mark: () => Promise<void>;
   /** Lets all leave, and tells what they saw. */
   stop: () => Promise<LoadReport>;
   /** Ends them at once, if they are still there. */
@@ -86,13 +120,20 @@ export async function startLoad(args: LoadArgs): Promise<Load> {
   if (first[0] !== "started") {
     throw new Error("the visitors could not get through; see above");
   }
+  const ask = async (what: "mark" | "stop"): Promise<unknown> => {
+    child.send(what);
+    const [answer] = (await Promise.race([once(child, "message"), ended])) as [unknown];
+    return answer;
+  };
   return {
     kill: (): void => {
       child.kill("SIGKILL");
     },
+    mark: async (): Promise<void> => {
+      await ask("mark");
+    },
     stop: async (): Promise<LoadReport> => {
-      child.send("stop");
-      const [report] = (await Promise.race([once(child, "message"), ended])) as [LoadReport];
+      const report = (await ask("stop")) as LoadReport;
       await ended;
       return report;
     },
@@ -110,6 +151,7 @@ class Visitors {
   private readonly pending = new Set<Promise<void>>();
   private readonly keepAlive: https.Agent;
   private requests = 0;
+  private markedAt: number | undefined;
   private readonly failed: FailedRequest[] = [];
   /** When requests over new connections were sent, in order, and how long they took. */
   private readonly connections: { at: number; milliseconds: number; answered: boolean }[] = [];
@@ -149,6 +191,13 @@ class Visitors {
       );
     }
     await sleep(1500);
+  }
+
+  mark(): void {
+    this.markedAt = performance.now();
+    for (const session of this.sessions) {
+      session.mark();
+    }
   }
 
   async close(): Promise<LoadReport> {
@@ -214,6 +263,23 @@ class Visitors {
       longWaits: this.sessions.flatMap((session) => session.longWaits(this.start)),
       movedCookies: this.sessions.filter(({ cookie, browser }) => cookie !== browser.cookie).length,
       hosts,
+      ...(this.markedAt !== undefined && { marked: this.marked(this.markedAt) }),
+    };
+  }
+
+  private marked(markedAt: number): Marked {
+    const start = (markedAt - this.start) / 1000;
+    return {
+      sessions: this.sessions.map((session) => session.marked(markedAt)),
+      connections: this.connections
+        .filter(({ at }) => at >= markedAt)
+        .map(({ at, milliseconds, answered }) => ({
+          at: (at - markedAt) / 1000,
+          ...(answered && { answeredAt: (at + milliseconds - markedAt) / 1000 }),
+        })),
+      failedRequests: this.failed
+        .filter(({ at }) => at > start - patience / 1000)
+        .map((request) => ({ ...request, at: round(request.at - start) })),
     };
   }
 
@@ -310,9 +376,12 @@ class Session {
   /** When calls were sent that were answered, and after how long. */
   readonly waits: { at: number; milliseconds: number }[] = [];
   servedBy = "";
+  private atMark = { host: "", cookie: "" };
   private client: DdpClient | undefined;
   private readonly waiting = new Map<string, number>();
   private readonly errors: string[] = [];
+  /** When calls were made that were answered with an error. */
+  private readonly refused: number[] = [];
 
   constructor(
     site: Site,
@@ -346,6 +415,7 @@ class Session {
       },
       (error: unknown) => {
         this.waiting.delete(call);
+        this.refused.push(sentAt);
         this.errors.push(`${call}: ${(error as Error).message}`);
       },
     );
@@ -359,6 +429,29 @@ class Session {
       }
       await sleep(50);
     }
+  }
+
+  mark(): void {
+    const [host = ""] = this.servedBy.split(" ");
+    this.atMark = { host, cookie: this.browser.cookie ?? "" };
+  }
+
+  marked(markedAt: number): MarkedSession {
+    const seconds = (time: number): number => (time - markedAt) / 1000;
+    const answered = this.waits.map(({ at, milliseconds }) => ({
+      at: seconds(at),
+      answeredAt: seconds(at + milliseconds),
+    }));
+    const unanswered = [...this.waiting.values(), ...this.refused].map((at) => ({
+      at: seconds(at),
+    }));
+    return {
+      transport: this.transport,
+      host: this.atMark.host,
+      moved: this.atMark.cookie !== this.browser.cookie,
+      losses: this.losses.map(seconds).filter((at) => at >= 0),
+      calls: [...answered.filter(({ answeredAt }) => answeredAt >= 0), ...unanswered],
+    };
   }
 
   failures(): string[] {
@@ -386,11 +479,13 @@ function round(seconds: number): number {
 }
 
 async function serve(args: LoadArgs): Promise<void> {
-  const stopped = once(process, "message");
   const visitors = new Visitors(args);
   await visitors.open();
   process.send?.("started");
-  await stopped;
+  while ((await once(process, "message"))[0] === "mark") {
+    visitors.mark();
+    process.send?.("marked");
+  }
   process.send?.(await visitors.close(), () => {
     process.exit(0);
   });
