@@ -4,6 +4,7 @@ import { type ConfigKey, configKeys, secretKeys } from "../components/config";
 import { parsedConfig } from "../cost/cli";
 import { arithmetic, type Estimate, estimate } from "../cost/estimate";
 import { pricesOf, readPrices } from "../cost/prices";
+import { markdownOfDrills, markdownTable, readResults, resultsFolder } from "../drill/report";
 import { declaredConfig, projectFolder } from "../local/mockEngine";
 import { rules } from "../policies/rules";
 import { changes } from "./changes";
@@ -39,7 +40,7 @@ const sizes: Record<string, Record<string, unknown>> = {
 /** The generated pages, by their paths, as they should be. */
 export function pages(): Record<string, string> {
   return Object.fromEntries(
-    ["README.md", "docs/configuration.md"].map((path) => {
+    ["README.md", "docs/configuration.md", "docs/fault-drills.md"].map((path) => {
       const text = readFileSync(join(projectFolder, path), "utf8");
       return [path, Object.entries(tables).reduce((page, part) => withTable(page, ...part), text)];
     }),
@@ -51,6 +52,8 @@ const tables: Record<string, () => string> = {
   configuration: completeTable,
   cost: costTable,
   policies: ruleTable,
+  drills: markdownOfDrills,
+  found: () => markdownTable(readResults(resultsFolder).drills),
 };
 
 /** A page with a table between the comments of that name, where it has any. */

@@ -189,7 +189,7 @@ export const drills: Drill[] = [
     title: "DNS away",
     what: "The VPC's resolver answers nobody for 30 s.",
     bounds: { ...unseen, noticed: [] },
-    fault: faults.drop("udp dport 53 drop; tcp dport 53 drop", 30),
+    fault: faults.drop("meta l4proto { tcp, udp } th dport 53", 30),
   },
   {
     name: "haproxy",

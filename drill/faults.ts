@@ -73,7 +73,7 @@ function kill(machine: string): void {
 /** Takes a machine away without a word to anybody; it boots when the time is over. */
 export function loseMachine(machine: string, time: number): Fault {
   return async (signal) => {
-    await whileDropped(rulesAgainst(machine), async () => {
+    await whileRuled(rulesAgainst(machine), async () => {
       await seconds(time, signal);
       // Only now, as the region would boot it at once; nobody can tell the difference.
       kill(machine);
@@ -92,12 +92,14 @@ export function crashAll(): Fault {
   };
 }
 
-/** A fault of the network: the table is the drill's own, before all others of the region's router. */
-async function whileDropped(rules: string, action: () => Promise<void>): Promise<void> {
-  const chains = `
-    chain in { type filter hook prerouting priority raw; policy accept; ${rules} }
-    chain out { type filter hook postrouting priority srcnat + 20; policy accept; ${rules} }`;
-  await runInside(router, "nft", ["-f", "-"], `table ip drill {${chains}\n}\n`);
+/**
+ * A fault of the network: the table is the drill's own, beside all others of the region's router.
+ *
+ * @param rules for what comes in to the router, before all else
+ */
+async function whileRuled(rules: string[], action: () => Promise<void>): Promise<void> {
+  const chain = `chain in { type filter hook prerouting priority raw; policy accept; ${rules.join("; ")}; }`;
+  await runInside(router, "nft", ["-f", "-"], `table ip drill {\n${chain}\n}\n`);
   try {
     await action();
   } finally {
@@ -105,24 +107,25 @@ async function whileDropped(rules: string, action: () => Promise<void>): Promise
   }
 }
 
-function rulesAgainst(machine: string): string {
+/** Nothing from or to it, but for what the router itself sends. */
+function rulesAgainst(machine: string): string[] {
   const address = findMachine(machine).privateAddress;
-  return `ip saddr ${address} drop; ip daddr ${address} drop;`;
+  return [`ip saddr ${address} drop`, `ip daddr ${address} drop`];
 }
 
-/** Drops what matches rules of nftables, for a while. */
-export function drop(rules: string, time: number): Fault {
-  return (signal) => whileDropped(rules, () => seconds(time, signal));
+/** Drops what matches a rule of nftables, for a while. */
+export function drop(match: string, time: number): Fault {
+  return (signal) => whileRuled([`${match} drop`], () => seconds(time, signal));
 }
 
 /** Lets no packet of a machine through, for a while. */
 export function cutOff(machine: string, time: number): Fault {
-  return (signal) => whileDropped(rulesAgainst(machine), () => seconds(time, signal));
+  return (signal) => whileRuled(rulesAgainst(machine), () => seconds(time, signal));
 }
 
 /** Neither the metadata service nor the AWS API answers. */
 export function dropAws(time: number): Fault {
-  return drop(`ip daddr { ${metadataAddress}, ${awsApiAddress} } drop;`, time);
+  return drop(`ip daddr { ${metadataAddress}, ${awsApiAddress} }`, time);
 }
 
 /** A path that loses packets in both directions, and delays those to the second machine. */
@@ -149,33 +152,26 @@ export function worsenPath(from: string, to: string, path: WorsePath): Fault {
     ]);
     const delay = spawn(...enter, { stdio: ["ignore", "pipe", "inherit"] });
     const ended = once(delay, "exit");
-    const rules = [
-      `from all iif ${device} lookup main pref 100`,
-      `from ${sender} to ${receiver} iif ${linkName(source.instanceId)} lookup ${table} pref 101`,
-    ];
+    const rule = `fwmark ${table} lookup ${table} pref 100`;
     const route = (line: string): Promise<string> => runInside(router, "ip", line.split(" "));
     try {
       await once(delay.stdout, "data");
       await route(`link set ${device} up`);
-      // What comes back from it has the sender's address, which is routed elsewhere.
+      // What comes back from it has the sender's address, which is routed elsewhere; that takes an address.
+      await route(`address add 192.0.2.1/32 dev ${device}`);
       await runInside(router, "sysctl", ["-qw", `net.ipv4.conf.${device}.rp_filter=2`]);
       await route(`route add ${receiver}/32 dev ${device} table ${table}`);
-      for (const rule of rules) {
-        await route(`rule add ${rule}`);
-      }
+      await route(`rule add ${rule}`);
       const lost = `numgen random mod 100 < ${path.lossPercent} drop`;
-      await whileDropped(
-        // Each packet once: where it comes in from the machine that sent it.
-        [
-          `iifname ${linkName(source.instanceId)} ip daddr ${receiver} ${lost};`,
-          `iifname ${linkName(target.instanceId)} ip daddr ${sender} ${lost};`,
-        ].join(" "),
+      const there = `iifname "${linkName(source.instanceId)}" ip daddr ${receiver}`;
+      const back = `iifname "${linkName(target.instanceId)}" ip daddr ${sender}`;
+      await whileRuled(
+        // The way to the device is for marked ones alone: what comes back from it has no mark.
+        [`${there} ${lost}`, `${back} ${lost}`, `${there} meta mark set ${table}`],
         () => seconds(path.lasts, signal),
       );
     } finally {
-      for (const rule of rules) {
-        await route(`rule del ${rule}`).catch(() => undefined);
-      }
+      await route(`rule del ${rule}`).catch(() => undefined);
       delay.kill();
       await ended;
     }
@@ -252,8 +248,8 @@ const clocks = [
   { machine: "balancer", unit: "stud", program: "hitch" },
   { machine: "host1", unit: "meteor", program: "node" },
 ];
-const library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
-const libraryThere = "/usr/local/lib/libfaketime.so.1";
+const library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+const libraryThere = "/usr/local/lib/libfaketimeMT.so.1";
 /** The second is what HAProxy finds in its own root folder. */
 const offsetFiles = ["/run/drill-clock", "/var/lib/haproxy/run/drill-clock"];
 

@@ -101,8 +101,8 @@ export function terminalTable(results: DrillResult[]): string {
 /** For the documentation. */
 export function markdownTable(results: DrillResult[]): string {
   return [heads, heads.map(() => "---"), ...results.map(row)]
-    .map((cells) => `| ${cells.join(" | ")} |`)
-    .join("\n");
+    .map((cells) => `| ${cells.join(" | ")} |\n`)
+    .join("");
 }
 
 /** What each drill does and what it demands, for the documentation. */
@@ -127,8 +127,8 @@ export function markdownOfDrills(): string {
       `${bounds.wellWithin} s`,
     ]),
   ]
-    .map((cells) => `| ${cells.join(" | ")} |`)
-    .join("\n");
+    .map((cells) => `| ${cells.join(" | ")} |\n`)
+    .join("");
 }
 
 /** Second by second after the fault, how long the slowest call took, for each drill. */

@@ -152,7 +152,7 @@ test("a table says of each drill whether its bounds were kept, and what broke on
   expect(terminalTable([kept, broken])).toMatch(
     /haproxy \(balancer\) after 3\.2 s .* kept\n.* BROKEN\nhost lost: a session was without/,
   );
-  expect(markdownTable([kept])).toMatch(/^\| fault \|.*\n\| --- \|.*\n\| host lost \|.* kept \|$/);
+  expect(markdownTable([kept])).toMatch(/^\| fault \|.*\n\| --- \|.*\n\| host lost \|.* kept \|\n$/);
 });
 
 test("drills are chosen by their names, and an unknown one is answered with those that there are", () => {
