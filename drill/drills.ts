@@ -122,20 +122,20 @@ export const drills: Drill[] = [
   {
     name: "disk-host",
     title: "host's disk full",
-    what: "The root disk of host1 has not a byte left for 15 s.",
-    bounds: { ...unseen, noticed: [/^host1 disk: full/] },
+    what: "The root disk of host1 is full for 15 s.",
+    bounds: { ...unseen, noticed: [] },
     fault: faults.fillDisks("host1", ["/"], 15),
   },
   {
     name: "disk-mongo",
     title: "Mongo's disks full",
-    what: "The data volume and the root disk of mongo1 have not a byte left for 15 s.",
+    what: "The data volume and the root disk of mongo1 are full for 15 s.",
     bounds: {
       affected: "everybody",
       withoutAnswer: 45,
       reconnects: false,
       callsFail: true,
-      noticed: [/^mongo1 disk: full/],
+      noticed: [],
       notNoticed: anyDown,
       wellWithin: 90,
     },
@@ -144,8 +144,8 @@ export const drills: Drill[] = [
   {
     name: "disk-balancer",
     title: "balancer's disk full",
-    what: "The root disk of the balancer has not a byte left for 15 s.",
-    bounds: { ...unseen, noticed: [/^balancer disk: full/] },
+    what: "The root disk of the balancer is full for 15 s.",
+    bounds: { ...unseen, noticed: [] },
     fault: faults.fillDisks("balancer", ["/"], 15),
   },
   {
@@ -175,7 +175,7 @@ export const drills: Drill[] = [
     what: "No packet of mongo1 gets through for 60 s.",
     bounds: {
       affected: "everybody",
-      withoutAnswer: 75,
+      withoutAnswer: 90,
       reconnects: false,
       callsFail: true,
       noticed: [/^host\d meteor: /],

@@ -25,6 +25,8 @@ export interface Finding {
   others: number;
   /** Longest time that a call of theirs waited. */
   othersLongestWait: number;
+  /** Longest time that any call waited before the fault. */
+  longestWaitBefore: number;
   /** How often a connection of theirs broke. */
   othersReconnects: number;
   /** How often a connection of an affected session broke. */
@@ -55,8 +57,13 @@ export interface Seen {
   wellAfter: number | undefined;
 }
 
-/** Longer than a call waits on a stack that nothing happens to. */
-const noticeableWait = 1;
+/**
+ * Seconds that a call may wait on a stack that nothing happens to; on a busy computer it is twice what one waited before
+ * the fault.
+ */
+function unnoticedWait(before: number): number {
+  return Math.max(1, 2 * before);
+}
 
 /** Compares what was seen with the bounds of a drill. */
 export function evaluate(
@@ -79,6 +86,7 @@ export function evaluate(
     affectedWithoutAnswer: Math.max(0, ...affected.map(withoutAnswer)),
     others: others.length,
     othersLongestWait: Math.max(0, ...others.map(longestWait)),
+    longestWaitBefore: marked.longestWaitBefore,
     othersReconnects: losses(others),
     reconnects: losses(affected),
     moved: marked.sessions.filter(({ moved }) => moved).length,
@@ -106,8 +114,8 @@ function broken(finding: Omit<Finding, "broken">, bounds: Bounds, notices: Notic
       `${finding.reconnects} connections of sessions broke`,
     ],
     [
-      othersLongestWait > noticeableWait,
-      `a call of a session of another host waited ${inSeconds(othersLongestWait)}`,
+      othersLongestWait > unnoticedWait(finding.longestWaitBefore),
+      `a call of a session of another host waited ${inSeconds(othersLongestWait)}; before the fault it was ${inSeconds(finding.longestWaitBefore)} at most`,
     ],
     [
       finding.othersReconnects > 0,

@@ -229,7 +229,7 @@ export function fillDisks(machine: string, folders: string[], time: number): Fau
         left
           .trim()
           .split(/\s+/)
-          .some((bytes) => Number(bytes) > 0)
+          .some((bytes) => Number(bytes) > 2 ** 20)
       ) {
         throw new Error(
           `the disks of ${machine} could not be filled: ${left.trim()} bytes are left`,

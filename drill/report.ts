@@ -57,7 +57,7 @@ const heads = [
   "no session worked",
   "sessions concerned",
   "longest without an answer",
-  "longest wait of the others",
+  "longest wait of the others (before)",
   "moved",
   "requests failed",
   "calls failed",
@@ -74,7 +74,9 @@ function row(result: DrillResult): string[] {
     inSeconds(result.noSessionWorked),
     `${affected} of ${affected + others}`,
     affected === 0 ? "-" : inSeconds(result.affectedWithoutAnswer),
-    others === 0 ? "-" : inSeconds(result.othersLongestWait),
+    others === 0
+      ? "-"
+      : `${inSeconds(result.othersLongestWait)} (${inSeconds(result.longestWaitBefore)})`,
     String(result.moved),
     String(result.failedRequests),
     String(result.failedCalls),

@@ -46,7 +46,8 @@ export async function runDrill(
 async function underLoad(stack: Stack, drill: Drill, signal: AbortSignal): Promise<DrillResult> {
   const load = await startLoad({ site: stack, sessions: 50, requestsPerSecond: 20 });
   try {
-    await sleep(3000);
+    // What is usual is to be known before something happens.
+    await sleep(8000);
     await load.mark();
     const faultAt = Date.now();
     await drill.fault(signal);

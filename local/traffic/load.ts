@@ -62,6 +62,8 @@ export interface MarkedSession {
 
 /** What was asked around a moment that was marked. */
 export interface Marked {
+  /** Longest time that a call waited which was answered before, in seconds. */
+  longestWaitBefore: number;
   sessions: MarkedSession[];
   /** Requests over new connections, sent since then. */
   connections: MarkedCall[];
@@ -269,7 +271,14 @@ class Visitors {
 
   private marked(markedAt: number): Marked {
     const start = (markedAt - this.start) / 1000;
+    const waits = this.sessions.flatMap((session) => session.waits);
     return {
+      longestWaitBefore: Math.max(
+        0,
+        ...waits
+          .filter(({ at, milliseconds }) => at + milliseconds < markedAt)
+          .map(({ milliseconds }) => milliseconds / 1000),
+      ),
       sessions: this.sessions.map((session) => session.marked(markedAt)),
       connections: this.connections
         .filter(({ at }) => at >= markedAt)
