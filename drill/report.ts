@@ -63,6 +63,7 @@ const heads = [
   "calls failed",
   "writes lost",
   "all well after",
+  "load",
   "bounds",
 ];
 
@@ -82,6 +83,7 @@ function row(result: DrillResult): string[] {
     String(result.failedCalls),
     String(result.lostWrites),
     inSeconds(result.wellAfter),
+    result.load.toFixed(1),
     broken.length === 0 ? "kept" : "BROKEN",
   ];
 }

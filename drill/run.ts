@@ -1,3 +1,4 @@
+import { loadavg } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Marked } from "../local/traffic/load";
 import { startLoad } from "../local/traffic/load";
@@ -20,6 +21,8 @@ import { inMachine } from "./faults";
 
 /** What a drill found, with what its picture shows. */
 export interface DrillResult extends Finding {
+  /** How many processes wanted a core in the last minute of it, on average: what else the computer did counts too. */
+  load: number;
   timeline: TimelinePoint[];
 }
 
@@ -62,6 +65,7 @@ async function underLoad(stack: Stack, drill: Drill, signal: AbortSignal): Promi
     const notices = await readNotices(faultAt);
     return {
       ...evaluate(drill, { marked, notices, lostWrites: report.lostCalls, wellAfter }),
+      load: Math.round((loadavg()[0] ?? 0) * 10) / 10,
       timeline: timeline(drill.bounds, marked, (Date.now() - faultAt) / 1000),
     };
   } finally {

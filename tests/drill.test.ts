@@ -154,8 +154,8 @@ test("a journal's lines are notices, but for HAProxy's requests", () => {
 });
 
 test("a table says of each drill whether its bounds were kept, and what broke one", () => {
-  const kept = { ...evaluate(hostLost, seen([lost(3.5)])), timeline: [] };
-  const broken = { ...evaluate(hostLost, seen([lost(6)])), timeline: [] };
+  const kept = { ...evaluate(hostLost, seen([lost(3.5)])), load: 2, timeline: [] };
+  const broken = { ...evaluate(hostLost, seen([lost(6)])), load: 2, timeline: [] };
   expect(terminalTable([kept, broken])).toMatch(
     /haproxy \(balancer\) after 3\.2 s .* kept\n.* BROKEN\nhost lost: a session was without/,
   );
