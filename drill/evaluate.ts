@@ -210,7 +210,7 @@ export function timeline(
   const longest = new Map<string, TimelinePoint>();
   for (const { at, answeredAt, who } of asked) {
     const second = Math.floor(at);
-    if (answeredAt === undefined || second > until) {
+    if (answeredAt === undefined || second < 0 || second > until) {
       continue;
     }
     const key = `${who} ${second}`;
