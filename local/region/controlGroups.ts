@@ -63,14 +63,14 @@ export function limitFiles(
 }
 
 /**
- * The files by which all machines together come before this computer's own programs, of which each one has as much
- * weight as all machines without it: on AWS no machine waits for the engine or for those who load it.
+ * The files by which all machines together weigh as much as two of this computer's programs; by themselves they would
+ * weigh as much as one. More would starve those who visit them.
  */
 export function weightFiles({ version, controllers }: Hierarchy): Record<string, string> {
   if (version === 2) {
-    return { "cpu.weight": "800" };
+    return { "cpu.weight": "200" };
   }
-  return controllers.includes("cpu") ? { "cpu.shares": "8192" } : {};
+  return controllers.includes("cpu") ? { "cpu.shares": "2048" } : {};
 }
 
 function mounted(): Hierarchy[] {

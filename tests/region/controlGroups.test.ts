@@ -33,11 +33,11 @@ test("a machine gets its type's cores and memory, in each version's words", () =
   expect(files(version2)).toEqual([{ "cpu.max": "100000 100000", "memory.max": "2147483648" }]);
 });
 
-test("all machines together weigh as much as eight of this computer's programs", () => {
+test("all machines together weigh as much as two of this computer's programs", () => {
   const files = (mountInfo: string): Record<string, string>[] =>
     hierarchies(mountInfo).map((hierarchy) => weightFiles(hierarchy));
-  expect(files(version1).slice(0, 3)).toEqual([{ "cpu.shares": String(8 * 1024) }, {}, {}]);
-  expect(files(version2)).toEqual([{ "cpu.weight": String(8 * 100) }]);
+  expect(files(version1).slice(0, 3)).toEqual([{ "cpu.shares": String(2 * 1024) }, {}, {}]);
+  expect(files(version2)).toEqual([{ "cpu.weight": String(2 * 100) }]);
 });
 
 describe("the CPU time of a machine", () => {
