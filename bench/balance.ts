@@ -172,7 +172,7 @@ function imbalances(runs: Run[], algorithm: Algorithm, moment: Moment): number[]
     .map(({ counts }) => imbalance(counts[moment]));
 }
 
-export function balanceTable(runs: Run[]): string[][] {
+function balanceTable(runs: Run[]): string[][] {
   return [
     ["", ...moments.map((moment) => momentTitles[moment]), "sessions then, each time"],
     ...algorithms.map((algorithm) => [

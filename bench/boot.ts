@@ -133,7 +133,7 @@ function secondsOf(boots: Boot[], role: string, phase: string): number[] {
 }
 
 /** One row for each phase of each role, and their sum. */
-export function bootTable(boots: Boot[]): string[][] {
+function bootTable(boots: Boot[]): string[][] {
   return [
     ["from an image that has all packages", "seconds"],
     ...rolesOf(boots).flatMap((role) => {

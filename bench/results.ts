@@ -71,13 +71,15 @@ export async function writeResult(
   mkdirSync(out, { recursive: true });
   const result = { date: new Date().toISOString().slice(0, 10), machine, ...data, goals };
   writeFileSync(join(out, `${name}.json`), `${JSON.stringify(result, undefined, 2)}\n`);
-  writeFileSync(
-    join(out, `${name}.svg`),
-    `${await new View(parse(compile(picture).spec)).toSVG()}\n`,
-  );
+  await writePicture(join(out, `${name}.svg`), picture);
   if (goals.some(({ met }) => !met)) {
     process.exitCode = 1;
   }
+}
+
+/** Draws a picture as SVG. */
+export async function writePicture(file: string, picture: TopLevelSpec): Promise<void> {
+  writeFileSync(file, `${await new View(parse(compile(picture).spec)).toSVG()}\n`);
 }
 
 /** One line: what was promised, what came out, and whether that is enough. */

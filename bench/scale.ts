@@ -97,7 +97,7 @@ export function ratiosOf(samples: Sample[], hosts: number): number[] {
   );
 }
 
-export function scaleTable(samples: Sample[]): string[][] {
+function scaleTable(samples: Sample[]): string[][] {
   return [
     ["hosts", "calls a second", "times one host", "p50, ms", "p99, ms"],
     ...hostCounts.map((hosts) => [

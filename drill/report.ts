@@ -1,8 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { availableParallelism, cpus, release, totalmem } from "node:os";
 import { join } from "node:path";
-import { parse, View } from "vega";
-import { compile, type TopLevelSpec } from "vega-lite";
+import type { TopLevelSpec } from "vega-lite";
+import { benchMachine, writePicture } from "../bench/results";
 import { projectFolder } from "../local/mockEngine";
 import { columns } from "../local/table";
 import { drills } from "./drills";
@@ -41,14 +40,12 @@ export async function writeResults(folder: string, found: DrillResult[]): Promis
   };
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, "drills.json"), `${JSON.stringify(results, undefined, 1)}\n`);
-  writeFileSync(join(folder, "drills.svg"), await picture(results.drills));
+  await writePicture(join(folder, "drills.svg"), picture(results.drills));
 }
 
 function thisMachine(): string {
-  const [processor] = cpus();
-  const memory = Math.round(totalmem() / 2 ** 30);
-  const cores = `${availableParallelism()} cores (${processor?.model.trim() ?? "unknown"})`;
-  return `${cores}, ${memory} GB, Linux ${release()}, Node ${process.version}`;
+  const { processor, cores, memory, kernel, node } = benchMachine();
+  return `${cores} cores (${processor}), ${memory} GB, Linux ${kernel}, Node ${node}`;
 }
 
 const heads = [
@@ -136,11 +133,11 @@ export function markdownOfDrills(): string {
 }
 
 /** Second by second after the fault, how long the slowest call took, for each drill. */
-async function picture(results: DrillResult[]): Promise<string> {
+function picture(results: DrillResult[]): TopLevelSpec {
   const values = results.flatMap(({ title, timeline }) =>
     timeline.map((point) => ({ ...point, title, seconds: Math.max(point.milliseconds, 1) / 1000 })),
   );
-  const specification: TopLevelSpec = {
+  return {
     data: { values },
     facet: {
       field: "title",
@@ -172,5 +169,4 @@ async function picture(results: DrillResult[]): Promise<string> {
     },
     resolve: { scale: { x: "independent" } },
   };
-  return `${await new View(parse(compile(specification).spec)).toSVG()}\n`;
 }
