@@ -133,6 +133,24 @@ export class Sandbox {
     return readStatistic(this.runtime("show stat"), column);
   }
 
+  /** Ids of Hitch's processes; the first is the parent. */
+  studProcesses(): string[] {
+    return this.outcomeOf("pgrep", ["-x", "hitch"]).output.split("\n").filter(Boolean);
+  }
+
+  /**
+   * Reloads Hitch, and waits until no worker from before it accepts: a while they still do, with the certificates
+   * that they have, and what they accept last may be lost.
+   */
+  async afterReload(reload: () => void): Promise<void> {
+    const [, ...workers] = this.studProcesses();
+    reload();
+    await until(() => {
+      const listeners = this.run("ss", "-Hltnp", "sport = :443");
+      return !workers.some((worker) => listeners.includes(`pid=${worker},`));
+    });
+  }
+
   /** A TLS connection to port 443, as a client elsewhere would have it. */
   async connect(from = "127.0.0.1", options: ConnectionOptions = {}): Promise<TLSSocket> {
     const socat = spawn("nsenter", [
@@ -256,23 +274,6 @@ export async function echo(socket: TLSSocket, text: string): Promise<string> {
   });
   socket.write(text);
   return answer;
-}
-
-/**
- * Waits until the workers from before a reload of the TLS terminator accept no more: for a moment they still do,
- * and a connection in the queue of a listener that closes is lost.
- *
- * @param isNew whether a connection of its own meets a worker that is new
- */
-export async function reloaded(isNew: () => Promise<boolean>): Promise<void> {
-  await until(async () => {
-    for (let connection = 0; connection < 8; connection++) {
-      if (!(await isNew().catch(() => false))) {
-        return false;
-      }
-    }
-    return true;
-  });
 }
 
 /** Waits until a condition holds. */

@@ -61,7 +61,7 @@ describe("clients that do not behave", () => {
 
   /** How many files and sockets Hitch's processes have open. */
   function descriptors(): number {
-    return balancer
+    return sandbox
       .studProcesses()
       .map((id) => sandbox.run("ls", `/proc/${id}/fd`).trim().split("\n").length)
       .reduce((sum, count) => sum + count);

@@ -99,14 +99,9 @@ export class RunningBalancer {
     this.sandbox.write("/etc/stud/pem/000.pem", pem, "0600");
   }
 
-  /** Ids of Hitch's processes; the first is the parent. */
-  studProcesses(): string[] {
-    return this.sandbox.outcomeOf("pgrep", ["-x", "hitch"]).output.split("\n").filter(Boolean);
-  }
-
   /** As systemd reloads stud.service. */
   reloadStud(): void {
-    const [main = ""] = this.studProcesses();
+    const [main = ""] = this.sandbox.studProcesses();
     this.sandbox.run("env", `MAINPID=${main}`, "sh", "-c", this.unitCommand("ExecReload"));
   }
 

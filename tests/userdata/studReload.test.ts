@@ -1,6 +1,6 @@
 import type { TLSSocket } from "node:tls";
 import { makeCertificate } from "../certificate";
-import { echo, reloaded, until } from "./balancerSandbox";
+import { echo, until } from "./balancerSandbox";
 import { installBalancerTools, RunningBalancer } from "./runningBalancer";
 
 beforeAll(installBalancerTools, 600_000);
@@ -42,8 +42,10 @@ describe.each(["source", "package"] as const)("reloads of Hitch by %s", (studIns
   async function reload(): Promise<void> {
     const before = await served();
     balancer.setPem(newPem());
-    balancer.reloadStud();
-    await reloaded(async () => (await served()) !== before);
+    await sandbox.afterReload(() => {
+      balancer.reloadStud();
+    });
+    expect(await served()).not.toBe(before);
   }
 
   /** How many of the WebSockets of each generation live. */
@@ -60,7 +62,7 @@ describe.each(["source", "package"] as const)("reloads of Hitch by %s", (studIns
   }
 
   const descriptors = (): number =>
-    sandbox.run("ls", `/proc/${String(balancer.studProcesses()[0])}/fd`).split("\n").length;
+    sandbox.run("ls", `/proc/${String(sandbox.studProcesses()[0])}/fd`).split("\n").length;
 
   if (studInstall === "package") {
     test("cut every open connection at the second, which the description of studInstall tells", async () => {
@@ -75,7 +77,7 @@ describe.each(["source", "package"] as const)("reloads of Hitch by %s", (studIns
   }
 
   test("leave each connection open, whichever reload it was opened before", async () => {
-    const atStart = [balancer.studProcesses().length, descriptors()];
+    const atStart = [sandbox.studProcesses().length, descriptors()];
     for (let number = 0; number < 3; number++) {
       await openSome();
       await reload();
@@ -86,9 +88,9 @@ describe.each(["source", "package"] as const)("reloads of Hitch by %s", (studIns
     expect(balancer.studLog()).not.toMatch(/WARNING|exited with status [^0]|terminated by signal/);
 
     // The workers that retired go with their last connection, and nothing of them is left.
-    expect(balancer.studProcesses().length).toBeGreaterThan(Number(atStart[0]));
+    expect(sandbox.studProcesses().length).toBeGreaterThan(Number(atStart[0]));
     opened.flat().forEach((socket) => socket.destroy());
-    await until(() => balancer.studProcesses().length === atStart[0]);
+    await until(() => sandbox.studProcesses().length === atStart[0]);
     expect(descriptors()).toBe(atStart[1]);
   });
 });
