@@ -89,9 +89,12 @@ export const drills: Drill[] = [
   {
     name: "host-hung",
     title: "host hangs",
-    what: "Meteor's process on host1 gets SIGSTOP, and SIGCONT 15 s later.",
-    bounds: { ...hostLost, noticed: [hostDown] },
-    fault: faults.stopUnit("host1", "meteor", 15),
+    what: "Meteor's process on host1 gets SIGSTOP, and nothing more.",
+    bounds: {
+      ...hostLost,
+      noticed: [hostDown, /^host1 systemd: meteor.service: Watchdog timeout/],
+    },
+    fault: faults.hangUnit("host1", "meteor"),
   },
   {
     name: "host-busy",

@@ -35,15 +35,10 @@ export function killUnit(machine: string, unit: string): Fault {
   };
 }
 
-/** Stops all processes of a unit for a while, as if they hung. */
-export function stopUnit(machine: string, unit: string, time: number): Fault {
-  return async (signal) => {
+/** Stops all processes of a unit for good, as if they hung: only SIGKILL reaches them. */
+export function hangUnit(machine: string, unit: string): Fault {
+  return async () => {
     await inMachine(machine, `systemctl kill --signal=STOP ${unit}`);
-    try {
-      await seconds(time, signal);
-    } finally {
-      await inMachine(machine, `systemctl kill --signal=CONT ${unit}`);
-    }
   };
 }
 
@@ -53,10 +48,14 @@ export function pauseUnit(
   unit: string,
   { times, length, between }: { times: number; length: number; between: number },
 ): Fault {
-  const pause = stopUnit(machine, unit, length);
   return async (signal) => {
     for (let time = 0; time < times; time += 1) {
-      await pause(signal);
+      await inMachine(machine, `systemctl kill --signal=STOP ${unit}`);
+      try {
+        await seconds(length, signal);
+      } finally {
+        await inMachine(machine, `systemctl kill --signal=CONT ${unit}`);
+      }
       await seconds(between, signal);
     }
   };

@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { run } from "../tools";
+import { until } from "./balancerSandbox";
 
 const folder = mkdtempSync(join(tmpdir(), "meteor-scale-reports-"));
 
@@ -69,20 +70,28 @@ describe("report-node", () => {
     child?.kill("SIGKILL");
   });
 
-  function start(name: string, program: string): ChildProcess {
+  function start(name: string, program: string, environment = {}): ChildProcess {
     const file = join(folder, name);
     writeFileSync(file, program);
-    child = spawn(process.execPath, ["--require", report, file], { stdio: "inherit" });
+    child = spawn(process.execPath, ["--require", report, file], {
+      stdio: "inherit",
+      env: { ...process.env, ...environment },
+    });
     return child;
   }
 
-  test("tells how late the event loop is, and how large the heap", async () => {
+  test("tells how late the event loop is, and how large the heap, and systemd that it turns", async () => {
+    const told = join(folder, "told");
+    writeFileSync(join(folder, "systemd-notify"), `#!/bin/sh\necho "$@" >>${told}\n`, {
+      mode: 0o755,
+    });
     const socket = createSocket("udp4");
     socket.bind(8094, "127.0.0.1");
     await once(socket, "listening");
     start(
       "main.js",
       "setInterval(() => { const end = Date.now() + 300; while (Date.now() < end); }, 1000);",
+      { PATH: `${folder}:${String(process.env["PATH"])}`, WATCHDOG_USEC: "60000000" },
     );
     const [message] = (await once(socket, "message")) as [Buffer];
     socket.close();
@@ -90,6 +99,8 @@ describe("report-node", () => {
       /^node event_loop_delay=([\d.]+),heap_used=(\d+)$/.exec(String(message)) ?? [];
     expect(Number(delay)).toBeGreaterThan(200);
     expect(Number(heap)).toBeGreaterThan(1_000_000);
+    await until(() => existsSync(told));
+    expect(readFileSync(told, "utf8")).toBe("WATCHDOG=1\n");
   });
 
   test("holds no process that has nothing more to do, and nobody need listen", async () => {

@@ -1,4 +1,6 @@
-// Loaded before the application: tells Telegraf how late its event loop is, and how large its heap.
+// Loaded before the application: tells Telegraf how late its event loop is, and how large its heap; and systemd, which
+// waits for it, that the event loop turns.
+const { spawn } = require("child_process");
 const { createSocket } = require("dgram");
 const { basename } = require("path");
 const { monitorEventLoopDelay } = require("perf_hooks");
@@ -22,5 +24,10 @@ if (isMainThread && basename(process.argv[1] || "") === "main.js") {
       8094,
       "127.0.0.1",
     );
+    if (process.env.WATCHDOG_USEC) {
+      spawn("systemd-notify", ["WATCHDOG=1"], { stdio: "ignore" })
+        .on("error", () => undefined)
+        .unref();
+    }
   }, 10000).unref();
 }

@@ -29,13 +29,13 @@ async function crashAndComeBack(name: string): Promise<void> {
   }, 60);
 }
 
-async function everyHostServes(): Promise<void> {
+async function everyHostServes(seconds = 60): Promise<void> {
   await eventually(async () => {
     for (const host of ["host1", "host2", "host3"]) {
       browser.cookie = host;
       expect(await browser.whoami()).toMatchObject({ host });
     }
-  }, 60);
+  }, seconds);
 }
 
 test("a host that crashes is passed over, and takes its sessions again when it is back", async () => {
@@ -51,11 +51,15 @@ test("a host that crashes is passed over, and takes its sessions again when it i
   await everyHostServes();
 });
 
-test("an application whose process dies is started again", async () => {
+test.each([
+  ["dies", "KILL", 60],
+  // systemd gives it a minute.
+  ["hangs for good", "STOP", 120],
+])("an application whose process %s is started again", async (_what, signal, seconds) => {
   browser.cookie = "host1";
   const { pid } = await browser.whoami();
-  inMachine("host1", "systemctl kill --signal=KILL meteor");
-  await everyHostServes();
+  inMachine("host1", `systemctl kill --signal=${signal} meteor`);
+  await everyHostServes(seconds);
   browser.cookie = "host1";
   expect((await browser.whoami()).pid).not.toBe(pid);
 });
