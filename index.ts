@@ -1,3 +1,5 @@
+// Before the SDK.
+import "./components/lazySdk";
 import * as pulumi from "@pulumi/pulumi";
 import * as aws from "./components/aws";
 import { Backups } from "./components/backups";
