@@ -9,24 +9,27 @@ import { inTurn, median, spread, spreadText } from "./statistics";
 import { BenchSystem, silentStep, siteName } from "./system";
 
 /** What stands in front of a host. */
-type Front = "product" | "haproxy" | "nginx" | "direct";
-const titles: Record<Front, string> = {
-  product: "Hitch + HAProxy",
-  haproxy: "HAProxy ends TLS",
-  nginx: "nginx",
-  direct: "host directly",
+type Front = "product" | "hitch" | "haproxyPlain" | "haproxy" | "nginx" | "direct";
+interface FrontArgs {
+  title: string;
+  port: number;
+  /** The control group whose CPU time is its own. */
+  group?: string;
+  /** Whether it ends TLS; the others get it in the clear. */
+  tls: boolean;
+}
+const fronts: Record<Front, FrontArgs> = {
+  product: { title: "Hitch + HAProxy", port: 443, group: "balancer", tls: true },
+  // What each of the two costs by itself: what is left to win where the other costs nothing.
+  hitch: { title: "Hitch alone", port: 7443, group: "hitch", tls: true },
+  haproxyPlain: { title: "HAProxy alone, no TLS", port: 8082, group: "haproxyPlain", tls: false },
+  haproxy: { title: "HAProxy ends TLS", port: 8443, group: "haproxy", tls: true },
+  nginx: { title: "nginx", port: 9443, group: "nginx", tls: true },
+  direct: { title: "host directly", port: 3000, tls: false },
 };
-const fronts = Object.keys(titles) as Front[];
-/** Those that end TLS, which the product is compared with. */
+const frontNames = Object.keys(fronts) as Front[];
+/** Those that do all that the product does, which it is compared with. */
 const peers = ["haproxy", "nginx"] as const;
-const ports: Record<Front, number> = { product: 443, haproxy: 8443, nginx: 9443, direct: 3000 };
-/** The control group whose CPU time is a front's. */
-const groups: Record<Front, string | undefined> = {
-  product: "balancer",
-  haproxy: "haproxyAlone",
-  nginx: "nginx",
-  direct: undefined,
-};
 
 type Work = "requests" | "messages" | "connections";
 const works: Record<Work, { title: string; connections: number; rate: number }> = {
@@ -70,15 +73,19 @@ export async function benchFront({ repeats, seconds, out }: FrontOptions): Promi
   const system = await BenchSystem.start({ hosts: 1 });
   const samples: Sample[] = [];
   try {
-    await startHaproxyAlone(system);
+    await startHitch(system);
+    await startHaproxy(system, "haproxy");
+    await startHaproxy(system, "haproxyPlain");
     await startNginx(system, nginx);
-    for (const front of fronts) {
+    for (const front of frontNames) {
       await load(system, front, "requests", 1);
     }
     for (let repeat = 0; repeat < repeats; repeat += 1) {
       for (const work of workNames) {
-        for (const front of inTurn(fronts, repeat)) {
-          console.log(`${repeat + 1} of ${repeats}: ${works[work].title}, ${titles[front]} …`);
+        for (const front of inTurn(frontNames, repeat)) {
+          console.log(
+            `${repeat + 1} of ${repeats}: ${works[work].title}, ${fronts[front].title} …`,
+          );
           samples.push(await sample(system, front, work, seconds));
         }
       }
@@ -105,7 +112,7 @@ async function sample(
   work: Work,
   seconds: number,
 ): Promise<Sample> {
-  const group = groups[front];
+  const { group } = fronts[front];
   const cpu = (): number => (group === undefined ? NaN : system.cpuSeconds(group));
   const before = cpu();
   const paced = await load(system, front, work, seconds, works[work].rate);
@@ -134,9 +141,10 @@ async function load(
   seconds: number,
   rate?: number,
 ): Promise<Measured> {
+  const { title, port, tls } = fronts[front];
   const address = front === "direct" ? system.addressOf("host1") : "127.0.0.1";
   const scheme = { requests: "http", connections: "http", messages: "ws" }[work];
-  const url = `${scheme}${front === "direct" ? "" : "s"}://${address}:${ports[front]}`;
+  const url = `${scheme}${tls ? "s" : ""}://${address}:${port}`;
   const { connections } = works[work];
   const args: RequestsArgs = {
     ...{ url: work === "messages" ? url : `${url}/whoami`, connections, seconds },
@@ -146,37 +154,58 @@ async function load(
   const measured = await client.answer<Measured>();
   if (measured.operations === 0 || measured.failed > measured.operations / 1000) {
     throw new Error(
-      `${titles[front]}, ${works[work].title}: ${measured.failed} failed and ${measured.operations} did not`,
+      `${title}, ${works[work].title}: ${measured.failed} failed and ${measured.operations} did not`,
     );
   }
   return measured;
 }
 
-/** The balancer's own haproxy.cfg, but that HAProxy ends TLS itself, with the ciphers of stud.conf. */
-async function startHaproxyAlone(system: BenchSystem): Promise<void> {
+/** The balancer's own stud.conf, but that Hitch leads to the host. */
+async function startHitch(system: BenchSystem): Promise<void> {
   const { sandbox } = system;
-  const ciphers = /^ciphers = "(.*)"$/m.exec(sandbox.run("cat", "/etc/stud/stud.conf"))?.[1] ?? "";
-  const tls = `ssl crt /etc/stud/pem/000.pem alpn http/1.1 ssl-min-ver TLSv1.2 ciphers ${ciphers}`;
-  const changes = [
-    [/^ {2}bind .* accept-proxy$/m, `  bind *:${ports.haproxy} ${tls}`],
-    [/^ {2}bind \*:80$/m, "  bind 127.0.0.1:8081"],
-    [/^ {2}bind 127\.0\.0\.1:8404$/m, "  bind 127.0.0.1:8405"],
-    [/admin\.sock/, "admin-alone.sock"],
-    [/server-state$/m, "server-state-alone"],
-  ] as const;
-  let text = sandbox.run("cat", "/etc/haproxy/haproxy.cfg");
-  for (const [pattern, replacement] of changes) {
-    if (!pattern.test(text)) {
-      throw new Error(`haproxy.cfg has nothing like ${String(pattern)} any more`);
-    }
-    text = text.replace(pattern, replacement);
-  }
-  sandbox.write("/etc/haproxy/alone.cfg", text);
-  await system.serve(
-    "haproxyAlone",
-    "Loading success",
-    ...system.onOneCore("haproxy", "-Ws", "-f", "/etc/haproxy/alone.cfg"),
+  sandbox.write(
+    "/etc/stud/alone.conf",
+    changed(sandbox.run("cat", "/etc/stud/stud.conf"), [
+      [/^frontend = .*$/m, `frontend = "[*]:${fronts.hitch.port}"`],
+      [/^backend = .*$/m, `backend = "[${system.addressOf("host1")}]:${fronts.direct.port}"`],
+      [/^write-proxy-v2 = on$/m, "write-proxy-v2 = off"],
+    ]),
   );
+  await system.startHitch("hitch", "/etc/stud/alone.conf");
+}
+
+/** The balancer's own haproxy.cfg, but that nobody ends TLS for it: itself with the ciphers of stud.conf, or no one. */
+async function startHaproxy(system: BenchSystem, front: "haproxy" | "haproxyPlain"): Promise<void> {
+  const { sandbox } = system;
+  const { port, group = front, tls } = fronts[front];
+  const ciphers = /^ciphers = "(.*)"$/m.exec(sandbox.run("cat", "/etc/stud/stud.conf"))?.[1] ?? "";
+  const own = `ssl crt /etc/stud/pem/000.pem alpn http/1.1 ssl-min-ver TLSv1.2 ciphers ${ciphers}`;
+  sandbox.write(
+    `/etc/haproxy/${front}.cfg`,
+    changed(sandbox.run("cat", "/etc/haproxy/haproxy.cfg"), [
+      [/^ {2}bind .* accept-proxy$/m, `  bind *:${port} ${tls ? own : ""}`],
+      // Neither is asked for here.
+      [/^ {2}bind \*:80$/m, `  bind /run/haproxy/${front}-80.sock`],
+      [/^ {2}bind 127\.0\.0\.1:8404$/m, `  bind /run/haproxy/${front}-8404.sock`],
+      [/admin\.sock/, `${front}-admin.sock`],
+      [/server-state$/m, `${front}-server-state`],
+    ]),
+  );
+  await system.serve(
+    group,
+    "Loading success",
+    ...system.onOneCore("haproxy", "-Ws", "-f", `/etc/haproxy/${front}.cfg`),
+  );
+}
+
+/** @throws Error if the text has nothing like what is to be replaced */
+function changed(text: string, changes: [RegExp, string][]): string {
+  return changes.reduce((before, [pattern, replacement]) => {
+    if (!pattern.test(before)) {
+      throw new Error(`the configuration has nothing like ${String(pattern)} any more`);
+    }
+    return before.replace(pattern, replacement);
+  }, text);
 }
 
 /**
@@ -213,10 +242,10 @@ http {
   uwsgi_temp_path /run/nginx-uwsgi;
   scgi_temp_path /run/nginx-scgi;
   upstream ${siteName} {
-    server ${system.addressOf("host1")}:${ports.direct};
+    server ${system.addressOf("host1")}:${fronts.direct.port};
   }
   server {
-    listen ${ports.nginx} ssl;
+    listen ${fronts.nginx.port} ssl;
     server_name ${siteName};
     ssl_protocols TLSv1.2 TLSv1.3;
     ssl_prefer_server_ciphers on;
@@ -283,8 +312,8 @@ export function frontTable(samples: Sample[]): string[][] {
     ["", ...measures.map(({ title }) => title)],
     ...workNames.flatMap((work) => [
       [works[work].title],
-      ...fronts.map((front) => [
-        `  ${titles[front]}`,
+      ...frontNames.map((front) => [
+        `  ${fronts[front].title}`,
         ...measures.map(({ key }) => {
           const values = valuesOf(samples, front, work, key);
           return values.some(Number.isNaN) ? "-" : spreadText(spread(values));
@@ -304,7 +333,7 @@ export function frontGoals(samples: Sample[]): Goal[] {
     const ratios = spread(own.map((value, repeat) => value / (best.values[repeat] ?? NaN)));
     return {
       text: `${works[work].title}: at least ${promisedShare} of the best peer's throughput`,
-      measured: `it is ${spreadText(ratios)} of ${titles[best.front]}'s`,
+      measured: `it is ${spreadText(ratios)} of ${fronts[best.front].title}'s`,
       met: ratios.median >= promisedShare,
     };
   });
@@ -313,7 +342,7 @@ export function frontGoals(samples: Sample[]): Goal[] {
 function picture(samples: Sample[]): TopLevelSpec {
   const values = samples.flatMap((one) =>
     measures.map(({ key, title }) => ({
-      front: titles[one.front],
+      front: fronts[one.front].title,
       work: works[one.work].title,
       measure: title,
       value: Number.isNaN(one[key]) ? null : one[key],
@@ -327,10 +356,10 @@ function picture(samples: Sample[]): TopLevelSpec {
     },
     spec: {
       width: 180,
-      height: 90,
+      height: 120,
       ...barsWithSpread(
         { field: "value", title: null },
-        { field: "front", sort: Object.values(titles) },
+        { field: "front", sort: Object.values(fronts).map(({ title }) => title) },
       ),
     },
     resolve: { scale: { x: "independent" } },

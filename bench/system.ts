@@ -78,6 +78,8 @@ export class BenchSystem {
   readonly certificate = makeCertificate({ names: [siteName] });
   private readonly groups = new Set<string>();
   private readonly hosts = new Map<string, ChildProcess>();
+  /** Path of Hitch in the sandbox. */
+  private hitch = "";
   /** Kept apart from those of another bench, or of another system of this one. */
   private readonly prefix: string;
   private static count = 0;
@@ -129,8 +131,8 @@ export class BenchSystem {
       content: edit(path, content),
     }));
     await sandbox.start({ ...contents, files });
-    const hitch = String(contents.environment["HITCH"]);
-    sandbox.run("install", "-D", builtHitch(), hitch);
+    this.hitch = String(contents.environment["HITCH"]);
+    sandbox.run("install", "-D", builtHitch(), this.hitch);
     sandbox.write("/etc/stud/pem/000.pem", this.pem, "0600");
     const names = hostAddresses.map((address, index) => `${address} host${index + 1}.${zone}\n`);
     writeFileSync(join(sandbox.folder, "names"), names.join(""));
@@ -145,11 +147,14 @@ export class BenchSystem {
     );
     const haproxy = this.onOneCore("haproxy", "-Ws", "-f", "/etc/haproxy/haproxy.cfg");
     await this.serve("balancer", "Loading success", ...haproxy);
-    const unit = files.find(({ path }) => path.endsWith("/stud.service"))?.content ?? "";
-    const command = /^ExecStart=(.*)$/m.exec(unit)?.[1] ?? "";
-    const stud = this.onOneCore(...command.replace("${HITCH}", hitch).split(" "));
-    await this.serve("balancer", "initialization complete", ...stud);
+    await this.startHitch("balancer", "/etc/stud/stud.conf");
     await this.up();
+  }
+
+  /** Starts the balancer's Hitch in a control group. */
+  async startHitch(group: string, config: string): Promise<void> {
+    const hitch = this.onOneCore(this.hitch, `--config=${config}`);
+    await this.serve(group, "initialization complete", ...hitch);
   }
 
   /** Waits until HAProxy finds hosts well; by default all. */

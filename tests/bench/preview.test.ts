@@ -26,14 +26,15 @@ function samplesOf(times: Record<ProgramName, number>): PreviewSample[] {
 
 const good = samplesOf({
   ...{ empty: 800, emptyWithAws: 900, emptyOfTemplate: 1600 },
-  ...{ hosts3: 1200, hosts50: 1294, hosts100: 1394 },
+  ...{ hosts3: 1200, hosts50: 1294, hosts100: 1394, bare3: 1000, bare100: 1194 },
 });
 
-test("the preview that is measured registers all resources, and the empty one none", async () => {
+test("the preview that is measured registers all resources, the empty one none, and a bare one what it is told", async () => {
   // In a process of its own: Jest can't load an ES module.
   const build = 'require("./local/app/buildSampleBundle").buildSampleBundle()';
   run(process.execPath, ["--import", "tsx", "--eval", build]);
   const [project, empty] = [await runPreview("hosts3"), await runPreview("empty")];
+  const bare = await runPreview("bare3", 7);
   const { resources } = await runProgram(
     "test",
     withDefaults({
@@ -42,7 +43,7 @@ test("the preview that is measured registers all resources, and the empty one no
       rootUrl: "https://app.example.com",
     }),
   );
-  expect([project.resources, empty.resources]).toEqual([resources.length, 0]);
+  expect([project.resources, empty.resources, bare.resources]).toEqual([resources.length, 0, 7]);
   expect(empty.milliseconds).toBeGreaterThan(0);
   expect(empty.cpuMilliseconds).toBeGreaterThan(0);
   expect(empty.megabytes).toBeGreaterThan(0);
@@ -66,7 +67,7 @@ test.each<[string, Partial<Record<ProgramName, number>>, boolean[]]>([
 ])("the goals tell that %s", (_, times, met) => {
   const samples = samplesOf({
     ...{ empty: 800, emptyWithAws: 900, emptyOfTemplate: 1600 },
-    ...{ hosts3: 1200, hosts50: 1294, hosts100: 1394 },
+    ...{ hosts3: 1200, hosts50: 1294, hosts100: 1394, bare3: 1000, bare100: 1194 },
     ...times,
   });
   expect(previewGoals(samples).map((goal) => goal.met)).toEqual(met);
