@@ -24,13 +24,16 @@
     };
   }
 
-  // How far back it will reach at the pace so far once it is full: a young set's is short, and nothing is lost of it yet.
+  // Until it is full, and nothing is lost of it yet: how far back it will reach at the pace so far. An hour's import or
+  // test is no pace, so the first six hours count as six.
   function oplogHours(local) {
     const oplog = local.getCollection("oplog.rs");
     const end = (direction) =>
       oplog.find().sort({ $natural: direction }).limit(1).next().ts.getHighBits();
     const { maxSize, size } = local.runCommand({ collStats: "oplog.rs" });
-    return ((end(-1) - end(1)) / 3600) * Math.max(1, Number(maxSize) / Number(size));
+    const hours = (end(-1) - end(1)) / 3600;
+    const timesFull = Number(maxSize) / Number(size);
+    return timesFull > 1 ? Math.max(6, hours) * timesFull : hours;
   }
 
   try {

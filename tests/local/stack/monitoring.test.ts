@@ -176,7 +176,7 @@ const password = fs.readFileSync("/etc/meteor-scale/secrets/ADMIN_PASSWORD", "ut
 const admin = connect("mongodb://127.0.0.1/admin?directConnection=true");
 admin.auth("admin", password);
 const load = admin.getSiblingDB("load").getCollection("documents");
-for (let document = 0; document < 300; document++) load.insertOne({ text: "x".repeat(500000) });
+for (let document = 0; document < 700; document++) load.insertOne({ text: "x".repeat(500000) });
 END
 mongosh --quiet --norc --nodb --file /root/load.js`,
   );
