@@ -181,20 +181,20 @@ async function startHaproxy(system: BenchSystem, front: "haproxy" | "haproxyPlai
   const ciphers = /^ciphers = "(.*)"$/m.exec(sandbox.run("cat", "/etc/stud/stud.conf"))?.[1] ?? "";
   const own = `ssl crt /etc/stud/pem/000.pem alpn http/1.1 ssl-min-ver TLSv1.2 ciphers ${ciphers}`;
   sandbox.write(
-    `/etc/haproxy/${front}.cfg`,
+    `/etc/haproxy/bench-${front}.cfg`,
     changed(sandbox.run("cat", "/etc/haproxy/haproxy.cfg"), [
       [/^ {2}bind .* accept-proxy$/m, `  bind *:${port} ${tls ? own : ""}`],
       // Neither is asked for here.
-      [/^ {2}bind \*:80$/m, `  bind /run/haproxy/${front}-80.sock`],
-      [/^ {2}bind 127\.0\.0\.1:8404$/m, `  bind /run/haproxy/${front}-8404.sock`],
-      [/admin\.sock/, `${front}-admin.sock`],
-      [/server-state$/m, `${front}-server-state`],
+      [/^ {2}bind \*:80$/m, `  bind /run/haproxy/bench-${front}-80.sock`],
+      [/^ {2}bind 127\.0\.0\.1:8404$/m, `  bind /run/haproxy/bench-${front}-8404.sock`],
+      [/admin\.sock/, `bench-${front}-admin.sock`],
+      [/server-state$/m, `bench-${front}-server-state`],
     ]),
   );
   await system.serve(
     group,
     "Loading success",
-    ...system.onOneCore("haproxy", "-Ws", "-f", `/etc/haproxy/${front}.cfg`),
+    ...system.onOneCore("haproxy", "-Ws", "-f", `/etc/haproxy/bench-${front}.cfg`),
   );
 }
 

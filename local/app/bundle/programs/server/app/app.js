@@ -1,5 +1,5 @@
 // The application itself: a list that all hosts share, who they are, and what tests and drills ask for.
-const { randomBytes } = require("node:crypto");
+const { pbkdf2Sync, randomBytes } = require("node:crypto");
 const os = require("node:os");
 const { DdpError } = require("../packages/ddp-server.js");
 const { clientAddress } = require("../packages/webapp.js");
@@ -95,6 +95,10 @@ async function startApplication({ config, ddp, liveQueries, environment }) {
       await collection.deleteMany({ run: String(run) });
       return noted.map(({ call }) => call);
     },
+
+    /** What an application does that works for its answer: about half a millisecond of computing. */
+    digest: (_session, text = "") =>
+      pbkdf2Sync(String(text), "meteor", 2500, 32, "sha256").toString("base64url"),
 
     count: () => database.collection("tasks").countDocuments(),
 
