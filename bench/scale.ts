@@ -9,7 +9,7 @@ const hostCounts = [1, 2, 3];
 /** CPU time of a host: so little that three of them, the balancer and the load fit into two cores. */
 const share = { cores: 0.15, period: 20_000 };
 /** Open pages for each host, each of which calls again once it has its answer. */
-const sessionsPerHost = 10;
+const sessionsPerHost = 5;
 /** Of the sample application. The cheapest ones take less of a host than of balancer and clients, which are no part of this. */
 const method = "digest";
 /** Milliseconds in which 99 of 100 calls must be answered. */
