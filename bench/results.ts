@@ -94,7 +94,12 @@ export function barsWithSpread(
 ): { encoding: object; layer: { mark: object; encoding: object }[] } {
   const quantity = { field: value.field, type: "quantitative", title: value.title };
   return {
-    encoding: { y: { field: group.field, type: "nominal", title: null, sort: group.sort } },
+    encoding: {
+      y: {
+        ...{ field: group.field, type: "nominal", title: null, sort: group.sort },
+        axis: { labelLimit: 300 },
+      },
+    },
     layer: [
       {
         mark: { type: "bar", opacity: 0.6 },
