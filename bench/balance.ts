@@ -3,7 +3,8 @@ import type { TopLevelSpec } from "vega-lite";
 import type { PagesArgs } from "./clients/pages";
 import { type Goal, writeResult } from "./results";
 import { imbalance, inTurn, spread, spreadText } from "./statistics";
-import { BenchSystem, type Client, until } from "./system";
+import { until } from "../tests/userdata/balancerSandbox";
+import { BenchSystem, type Client } from "./system";
 
 const algorithms = ["leastconn", "roundrobin", "source", "uri"] as const;
 type Algorithm = (typeof algorithms)[number];
@@ -119,7 +120,7 @@ class Trial {
     await this.ask(`open ${pages}`);
     await this.note("before");
     await this.system.killHost("host3");
-    await until("all pages are connected", async () => (await this.ask("count")) === pages);
+    await until(async () => (await this.ask("count")) === pages, 60);
     await this.note("away");
     await this.system.startHost("host3");
     await this.system.up();

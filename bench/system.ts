@@ -2,7 +2,6 @@ import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { extract } from "tar";
 import { stringify } from "yaml";
 import { buildSampleBundle, sampleBundleFile } from "../local/app/buildSampleBundle";
@@ -18,7 +17,7 @@ import { buildMongoStandIn } from "../local/toolchain/mongoStandIn/mongoStandIn"
 import type { Step } from "../local/toolchain/step";
 import { makeCertificate } from "../tests/certificate";
 import { builtHitch, outcomeOf } from "../tests/tools";
-import { Sandbox } from "../tests/userdata/balancerSandbox";
+import { Sandbox, until } from "../tests/userdata/balancerSandbox";
 import { installBalancerTools } from "../tests/userdata/runningBalancer";
 import { balancerMachine } from "../userdata/balancer/balancerMachine";
 
@@ -37,24 +36,6 @@ export const fileLimit = ((): number => {
   const [, hard = ""] = /^Max open files\s+\d+\s+(\d+)/m.exec(limitsOfProcess()) ?? [];
   return raised.status === 0 ? wanted : Number(hard);
 })();
-
-/**
- * Waits until something holds.
- *
- * @param what names it in the error after a minute
- */
-export async function until(
-  what: string,
-  condition: () => boolean | Promise<boolean>,
-): Promise<void> {
-  const end = Date.now() + 60_000;
-  while (!(await condition())) {
-    if (Date.now() > end) {
-      throw new Error(`A minute has passed, and still it is not so that ${what}.`);
-    }
-    await sleep(500);
-  }
-}
 
 function limitsOfProcess(): string {
   return readFileSync("/proc/self/limits", "utf8");
@@ -159,10 +140,10 @@ export class BenchSystem {
 
   /** Waits until HAProxy finds hosts well; by default all. */
   async up(names = this.hostNames): Promise<void> {
-    await until(`${names.join(", ")} are up`, () => {
+    await until(() => {
       const status = this.sandbox.statistic("status");
       return names.every((name) => status[name]?.startsWith("UP") === true);
-    });
+    }, 60);
   }
 
   /** Starts a program in a control group of its own name, and waits until it says a word. */
@@ -218,7 +199,7 @@ export class BenchSystem {
     cpSync(mongod, program);
     sandbox.spawn(...this.inGroup("mongo", program, "--config", file));
     const asks = ["-c", `exec 3<>/dev/tcp/${mongoAddress}/27017`];
-    await until("Mongo answers", () => sandbox.outcomeOf("bash", asks).status === 0);
+    await until(() => sandbox.outcomeOf("bash", asks).status === 0, 60);
   }
 
   /** Starts a host's Meteor process, and waits until it listens. */

@@ -276,12 +276,15 @@ export async function echo(socket: TLSSocket, text: string): Promise<string> {
   return answer;
 }
 
-/** Waits until a condition holds. */
-export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const end = Date.now() + 20_000;
+/** Waits until a condition holds, 20 s at most if nothing else is said. */
+export async function until(
+  condition: () => boolean | Promise<boolean>,
+  seconds = 20,
+): Promise<void> {
+  const end = Date.now() + seconds * 1000;
   while (!(await condition())) {
     if (Date.now() > end) {
-      throw new Error(`20 s have passed, and still not: ${condition.toString()}`);
+      throw new Error(`${seconds} s have passed, and still not: ${condition.toString()}`);
     }
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
